@@ -1,0 +1,1 @@
+"""The product: image inference behind an HTTP route and a queue, on one cached ONNX model."""
