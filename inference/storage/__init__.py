@@ -66,7 +66,7 @@ class BlobStore(Protocol):
         metadata: Mapping[str, str] | None = None,
         content_type: str = "application/octet-stream",
     ) -> str:
-        """Write the whole blob at once and return its ETag; `if_match=ABSENT` only creates. Raises PreconditionFailed."""
+        """Write the whole blob and return its ETag; `if_match=ABSENT` only creates. Raises PreconditionFailed."""
 
     async def write_stream(
         self,
@@ -77,7 +77,7 @@ class BlobStore(Protocol):
         metadata: Mapping[str, str] | None = None,
         content_type: str = "application/octet-stream",
     ) -> str:
-        """Write chunks of any size; nothing can be read at `name` before the last one is in. Raises PreconditionFailed."""
+        """Write chunks; nothing can be read at `name` before the last one is in. Raises PreconditionFailed."""
 
     def list(self, prefix: str) -> AsyncIterator[BlobProperties]:
         """Yield properties with metadata of the blobs whose names begin with `prefix`, in name order."""

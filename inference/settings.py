@@ -1,0 +1,304 @@
+"""Every setting the product reads, as frozen values grouped by who uses them, parsed once from a mapping.
+
+It refuses to read `os.environ` itself and to guess: `Settings.from_env` raises `SettingsError` naming every problem
+at once. `declared()` lists the settings; tests hold the docs, `local.settings.sample.json` and Bicep against it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self, cast
+
+from inference.errors import SettingsError
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One entry of INFERENCE_FETCH_ALLOW: addresses that the fetcher may reach on one port though not public."""
+
+    addresses: ipaddress.IPv4Network | ipaddress.IPv6Network
+    port: int
+
+    def contains(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> bool:
+        """Tell whether this entry allows `address` on `port`; families never match across."""
+        return port == self.port and address.version == self.addresses.version and address in self.addresses
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `10.0.0.0/8:8080`, `127.0.0.1:9000` or `[fd00::/8]:443`."""
+        addresses, _, port = text.rpartition(":")
+        if not addresses or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f"{text!r} is not CIDR:PORT")
+        return cls(ipaddress.ip_network(addresses.strip("[]")), int(port))
+
+
+def _text(value: str) -> str:
+    return value.strip()
+
+
+def _flag(value: str) -> bool:
+    lowered = value.strip().lower()
+    if lowered in {"true", "1", "yes", "on"}:
+        return True
+    if lowered in {"false", "0", "no", "off", ""}:
+        return False
+    raise ValueError(f"{value!r} is not true or false")
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    return tuple(Network.parse(entry) for entry in _names(value))
+
+
+def _at_least[N: (int, float)](kind: Callable[[str], N], minimum: N) -> Callable[[str], N]:
+    def parse(value: str) -> N:
+        number = kind(value)
+        if not number >= minimum:  # also refuses nan
+            raise ValueError(f"{value!r} is less than {minimum}")
+        return number
+
+    return parse
+
+
+def _count(minimum: int = 1) -> Callable[[str], int]:
+    return _at_least(int, minimum)
+
+
+def _seconds(minimum: float = 0.0) -> Callable[[str], float]:
+    return _at_least(float, minimum)
+
+
+def _setting[T](name: str, parse: Callable[[str], T], default: T, doc: str, *, secret: bool = False) -> T:
+    """Declare one setting: a dataclass field that knows its environment variable and its line in the docs."""
+    metadata = {"name": name, "parse": parse, "doc": doc}
+    declared: T = field(default=default, metadata=metadata, repr=not secret)
+    return declared
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """How to reach the account: a connection string locally, an identity in Azure (the platform's own names)."""
+
+    connection_string: str = _setting(
+        "AzureWebJobsStorage",
+        _text,
+        "",
+        "Connection string of the storage account; `UseDevelopmentStorage=true` is Azurite. Leave it out in Azure.",
+        secret=True,
+    )
+    account_name: str = _setting(
+        "AzureWebJobsStorage__accountName", _text, "", "Storage account reached with a managed identity."
+    )
+    blob_service_uri: str = _setting(
+        "AzureWebJobsStorage__blobServiceUri", _text, "", "Blob endpoint, where it is not that of the account name."
+    )
+    queue_service_uri: str = _setting(
+        "AzureWebJobsStorage__queueServiceUri", _text, "", "Queue endpoint, where it is not that of the account name."
+    )
+    credential: str = _setting(
+        "AzureWebJobsStorage__credential", _text, "", "`managedidentity` to use the identity that `clientId` names."
+    )
+    client_id: str = _setting(
+        "AzureWebJobsStorage__clientId", _text, "", "Client id of the user-assigned managed identity."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which models are served and from where."""
+
+    repository: str = _setting(
+        "INFERENCE_MODEL_REPOSITORY", _text, "samples/models", "Folder that holds NAME/VERSION/model.onnx."
+    )
+    default_model: str = _setting(
+        "INFERENCE_DEFAULT_MODEL", _text, "digits", "Model (`NAME` or `NAME:VERSION`) of requests that name none."
+    )
+    warm_models: tuple[str, ...] = _setting(
+        "INFERENCE_WARM_MODELS",
+        _names,
+        (),
+        "Comma list of further models that are loaded and warmed before `/api/ready` says 200.",
+    )
+    failed_load_seconds: float = _setting(
+        "INFERENCE_FAILED_LOAD_SECONDS", _seconds(), 10.0, "How long a failed load is remembered before the next try."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Where compute runs and how much of it may wait."""
+
+    cores: int = _setting(
+        "INFERENCE_CORES", _count(0), 0, "Cores to compute on; 0 reads the container's CPU quota from its cgroup."
+    )
+    max_waiting: int = _setting(
+        "INFERENCE_MAX_WAITING", _count(0), 64, "Requests that may wait for a core before the next one gets a 429."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What the fetcher may reach and how much it may take."""
+
+    allow: tuple[Network, ...] = _setting(
+        "INFERENCE_FETCH_ALLOW",
+        _networks,
+        (),
+        "Comma list of `CIDR:PORT` that may be fetched from although not public (tests, private origins).",
+    )
+    allow_http: bool = _setting("INFERENCE_FETCH_HTTP", _flag, False, "`true` allows plain http besides https.")
+    timeout_seconds: float = _setting(
+        "INFERENCE_FETCH_TIMEOUT_SECONDS", _seconds(0.001), 15.0, "Total time one fetch may take, redirects included."
+    )
+    connect_timeout_seconds: float = _setting(
+        "INFERENCE_FETCH_CONNECT_TIMEOUT_SECONDS", _seconds(0.001), 5.0, "Time one connection may take to open."
+    )
+    max_redirects: int = _setting("INFERENCE_FETCH_MAX_REDIRECTS", _count(0), 3, "Redirects followed by one fetch.")
+    max_per_origin: int = _setting(
+        "INFERENCE_FETCH_MAX_PER_ORIGIN", _count(), 8, "Fetches from one origin under way at once, in one process."
+    )
+    max_image_bytes: int = _setting(
+        "INFERENCE_MAX_IMAGE_BYTES", _count(), 20 * MIB, "Bytes of one encoded image, fetched or sent."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """How large a decoded image may be."""
+
+    max_image_pixels: int = _setting(
+        "INFERENCE_MAX_IMAGE_PIXELS", _count(), 40_000_000, "Pixels (width x height) of one image."
+    )
+    max_image_side: int = _setting("INFERENCE_MAX_IMAGE_SIDE", _count(), 16_384, "Pixels of an image's longer side.")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one HTTP request may ask."""
+
+    max_body_bytes: int = _setting(
+        "INFERENCE_MAX_BODY_BYTES", _count(), 64 * MIB, "Bytes of one request body; the Functions host allows 100 MiB."
+    )
+    max_inputs: int = _setting("INFERENCE_MAX_INPUTS", _count(), 32, "Images in the `inputs` of one score request.")
+    timeout_seconds: float = _setting(
+        "INFERENCE_REQUEST_TIMEOUT_SECONDS",
+        _seconds(0.001),
+        60.0,
+        "Deadline of one request (504 after it); Container Apps ingress gives up at 240.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """How a manifest is cut up and how often its items are tried."""
+
+    shard_size: int = _setting("INFERENCE_SHARD_SIZE", _count(), 100, "Items in one shard (`mini_batch_size`).")
+    shard_concurrency: int = _setting(
+        "INFERENCE_SHARD_CONCURRENCY", _count(), 8, "Items of one shard that are fetched and scored at once."
+    )
+    max_attempts: int = _setting(
+        "INFERENCE_MAX_ATTEMPTS", _count(), 4, "Attempts at one item, the first included (`max_retries` + 1)."
+    )
+    retry_base_seconds: float = _setting(
+        "INFERENCE_RETRY_BASE_SECONDS", _seconds(), 2.0, "Back-off before the second attempt; it doubles from there."
+    )
+    retry_cap_seconds: float = _setting(
+        "INFERENCE_RETRY_CAP_SECONDS", _seconds(), 300.0, "Longest back-off, and the longest Retry-After honoured."
+    )
+    item_timeout_seconds: float = _setting(
+        "INFERENCE_ITEM_TIMEOUT_SECONDS", _seconds(0.001), 60.0, "Deadline of one attempt at one item."
+    )
+    finish_poll_seconds: float = _setting(
+        "INFERENCE_FINISH_POLL_SECONDS", _seconds(0.05), 2.0, "First delay between looks at whether a batch is done."
+    )
+    finish_poll_cap_seconds: float = _setting(
+        "INFERENCE_FINISH_POLL_CAP_SECONDS", _seconds(0.05), 60.0, "Longest delay between these looks."
+    )
+    suspect_after_deliveries: int = _setting(
+        "INFERENCE_SUSPECT_AFTER_DELIVERIES",
+        _count(2),
+        3,
+        "Deliveries of one shard message, all lost with their worker, after which the shard is split in halves.",
+    )
+    max_manifest_items: int = _setting("INFERENCE_MAX_MANIFEST_ITEMS", _count(), 20_000_000, "Items in one manifest.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All groups; only `inference.wiring` sees them together."""
+
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    fetch: FetchLimits = field(default_factory=FetchLimits)
+    images: ImageLimits = field(default_factory=ImageLimits)
+    requests: RequestLimits = field(default_factory=RequestLimits)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Parse settings from `environ`; unset and empty variables keep their defaults.
+
+        Raises SettingsError that lists every bad value.
+        """
+        problems: list[str] = []
+        groups = {group.name: _parse_group(_group_type(group), environ, problems) for group in fields(cls)}
+        if problems:
+            raise SettingsError(problems)
+        return cls(**groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One setting as the docs table shows it."""
+
+    name: str
+    default: str
+    doc: str
+
+
+def declared() -> Iterator[Declared]:
+    """Yield every setting, in the order of the groups."""
+    for group in fields(Settings):
+        for setting in fields(_group_type(group)):
+            yield Declared(setting.metadata["name"], _shown(setting.default), setting.metadata["doc"])
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """Return the INFERENCE_ variables that no setting reads: most likely misspelt, so worth a warning."""
+    known = {setting.name for setting in declared()}
+    return sorted(name for name in environ if name.startswith("INFERENCE_") and name not in known)
+
+
+def _group_type(group: dataclasses.Field[Any]) -> type[Any]:
+    kind: Any = group.default_factory  # every field of Settings is declared with its class as factory
+    return cast("type[Any]", kind)
+
+
+def _parse_group(kind: type[Any], environ: Mapping[str, str], problems: list[str]) -> Any:
+    values: dict[str, Any] = {}
+    for setting in fields(kind):
+        text = environ.get(setting.metadata["name"], "")
+        if not text.strip():
+            continue
+        try:
+            values[setting.name] = setting.metadata["parse"](text)
+        except ValueError as exc:
+            problems.append(f"{setting.metadata['name']}: {exc}")
+    return kind(**values)
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return str(default)

@@ -1,0 +1,170 @@
+"""Names of spans, metrics and attributes, and the one way to record a stage.
+
+It refuses to choose an exporter: `inference.wiring` configures the SDK from the standard OTEL_ settings. With none
+configured, OpenTelemetry's no-op implementations make every call here cost next to nothing.
+
+Labels of metrics are low in cardinality (model, version, stage, code, door); urls and item ids go on spans only,
+redacted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, trace
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from inference.errors import InferenceError
+
+_tracer = trace.get_tracer("onnx_functions")
+_meter = metrics.get_meter("onnx_functions")
+_propagator = TraceContextTextMapPropagator()
+
+_stage_seconds = _meter.create_histogram(
+    "inference.stage.duration", unit="s", description="Time of one stage of scoring one image."
+)
+_items = _meter.create_counter("inference.items", description="Images by outcome: ok, or the code of the error.")
+_requests = _meter.create_histogram("inference.request.duration", unit="s", description="Time of one HTTP request.")
+_bugs = _meter.create_counter("inference.bugs", description="Unknown exceptions: each one is a defect of this service.")
+_batches = _meter.create_counter("inference.batches", description="Batches by the state they ended in.")
+
+
+class Stage(StrEnum):
+    """The closed set of stages; waiting for a core is apart from computing on it."""
+
+    FETCH = "fetch"
+    DECODE = "decode"
+    PREPROCESS = "preprocess"
+    QUEUE = "queue"
+    RUN = "run"
+    POSTPROCESS = "postprocess"
+
+
+class Timings:
+    """Milliseconds spent in each stage of one image; part of its reply."""
+
+    __slots__ = ("_milliseconds",)
+
+    def __init__(self) -> None:
+        self._milliseconds: dict[str, float] = {}
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        """Add to a stage, which may run more than once."""
+        self._milliseconds[stage] = self._milliseconds.get(stage, 0.0) + seconds * 1000
+
+    def as_dict(self) -> dict[str, float]:
+        """Return every stage in its order, 0 where it did not run, to the microsecond."""
+        return {str(stage): round(self._milliseconds.get(stage, 0.0), 3) for stage in Stage}
+
+
+#: Which model the current stage works for, so that stages need no extra parameters (MLServer's model_context).
+_labels: ContextVar[Mapping[str, str]] = ContextVar("inference_labels", default={})  # noqa: B039 -- never mutated
+
+
+@contextmanager
+def labelled(**labels: str) -> Iterator[None]:
+    """Add labels to every metric recorded inside."""
+    token = _labels.set({**_labels.get(), **labels})
+    try:
+        yield
+    finally:
+        _labels.reset(token)
+
+
+@contextmanager
+def stage(name: Stage, timings: Timings) -> Iterator[Span]:
+    """Record one stage: a span, a histogram sample and the reply's timing."""
+    started = time.perf_counter()
+    with _tracer.start_as_current_span(f"inference.{name}", record_exception=False) as span:
+        try:
+            yield span
+        finally:
+            record_stage(name, time.perf_counter() - started, timings)
+
+
+def record_stage(name: Stage, seconds: float, timings: Timings) -> None:
+    """Record a stage that was measured elsewhere (on an engine thread)."""
+    timings.add(name, seconds)
+    _stage_seconds.record(seconds, {"stage": str(name), **_labels.get()})
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    parent: str | None = None,
+    link: str | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, Any] | None = None,
+) -> Iterator[Span]:
+    """Open a span; `parent` and `link` are `traceparent` texts that travelled in a message or a header.
+
+    An InferenceError marks the span with its code, anything else with its class name; messages may hold a url, so
+    they stay out.
+    """
+    context = _extract(parent) if parent else None
+    links = [Link(trace.get_current_span(_extract(link)).get_span_context())] if link else None
+    with _tracer.start_as_current_span(
+        name,
+        context=context,
+        links=links,
+        kind=kind,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as opened:
+        try:
+            yield opened
+        except BaseException as exc:
+            opened.set_attribute("error.type", error_type(exc))
+            opened.set_status(StatusCode.ERROR)
+            raise
+
+
+def error_type(exc: BaseException) -> str:
+    """Return the stable code of one of our errors, else the name of the class."""
+    return exc.code if isinstance(exc, InferenceError) else type(exc).__name__
+
+
+def traceparent() -> str | None:
+    """Return the current span's `traceparent` to put into a message, or None when nothing is traced."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent")
+
+
+def trace_id() -> str | None:
+    """Return the current trace id in hex, or None when nothing is traced."""
+    context = trace.get_current_span().get_span_context()
+    return format(context.trace_id, "032x") if context.is_valid else None
+
+
+def count_item(outcome: str, door: str) -> None:
+    """Count one image: outcome is `ok` or an error code; door is `http`, `batch` or `oip`."""
+    _items.add(1, {"outcome": outcome, "door": door, **_labels.get()})
+
+
+def count_bug(where: str) -> None:
+    """Count an unknown exception."""
+    _bugs.add(1, {"where": where})
+
+
+def count_batch(state: str) -> None:
+    """Count a batch that ended."""
+    _batches.add(1, {"state": state})
+
+
+def record_request(seconds: float, route: str, status: int) -> None:
+    """Record one HTTP request."""
+    _requests.record(seconds, {"http.route": route, "http.response.status_code": status})
+
+
+def _extract(text: str) -> otel_context.Context:
+    return _propagator.extract({"traceparent": text})
