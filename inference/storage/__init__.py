@@ -6,6 +6,7 @@ same contract tests.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,13 +15,29 @@ from typing import Protocol
 #: The `if_match` of a write that must create the blob (HTTP `If-None-Match: *`).
 ABSENT = ""
 
+#: The longest body of a queue message: 64 KiB on the wire, of which base64 takes a quarter.
+MAX_MESSAGE_BYTES = 48 * 1024
+
+#: The longest delay of a queue message that the service allows: seven days.
+MAX_DELAY_SECONDS = 7 * 24 * 3600
+
+#: The longest blob name of the service.
+MAX_BLOB_NAME_CHARACTERS = 1024
+
+#: Control characters, a backslash, a lone surrogate, or a segment that is one or two dots.
+_UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|(?:^|/)\.{1,2}(?:/|$)")
+
 
 class BlobNotFound(Exception):
     """There is no blob of that name (or no container)."""
 
 
+class InvalidBlobName(BlobNotFound, ValueError):
+    """No blob can have this name, so none has."""
+
+
 class PreconditionFailed(Exception):
-    """The blob's ETag is not the one asked for: somebody else wrote it first."""
+    """The blob's ETag is not the one asked for: somebody else wrote it first, or we did and the reply was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +59,37 @@ class Blob:
     properties: BlobProperties
 
 
+def check_blob_name(name: str) -> str:
+    """Return `name` if a blob can have it and a url carries it unchanged. Raises InvalidBlobName.
+
+    A url drops the segments `.` and `..` (and so could leave the container); a backslash becomes a slash.
+    """
+    if not 0 < len(name) <= MAX_BLOB_NAME_CHARACTERS or _UNSAFE_NAME.search(name):
+        raise InvalidBlobName("no blob can have this name")
+    return name
+
+
 class BlobStore(Protocol):
-    """One container. Every method raises `StorageUnavailable` or `StorageForbidden` when storage itself fails."""
+    """One container, made by the first write to it when it is missing.
+
+    Every method raises `StorageUnavailable` or `StorageForbidden` when storage itself fails. ETags are opaque and
+    equal wherever the same version of a blob is met. Metadata keys are lower-case identifiers, values printable ASCII.
+    """
 
     async def read(self, name: str) -> Blob:
         """Return the whole blob. Raises BlobNotFound."""
 
     async def read_range(self, name: str, offset: int, length: int, *, if_match: str | None = None) -> bytes:
-        """Return bytes [offset, offset + length). Raises BlobNotFound, PreconditionFailed."""
+        """Return bytes [offset, offset + length), fewer at the end, none past it.
+
+        Raises BlobNotFound, PreconditionFailed.
+        """
 
     def stream(self, name: str, *, if_match: str | None = None) -> AsyncIterator[bytes]:
-        """Yield the blob in chunks of a few MiB at most. Raises BlobNotFound, PreconditionFailed."""
+        """Yield one version of the blob in chunks of a few MiB at most.
+
+        Raises BlobNotFound, and PreconditionFailed also when the blob is written while it is read.
+        """
 
     async def properties(self, name: str) -> BlobProperties | None:
         """Return the blob's properties, or None when there is no such blob."""
@@ -77,10 +114,16 @@ class BlobStore(Protocol):
         metadata: Mapping[str, str] | None = None,
         content_type: str = "application/octet-stream",
     ) -> str:
-        """Write chunks; nothing can be read at `name` before the last one is in. Raises PreconditionFailed."""
+        """Write chunks and return the ETag; nothing can be read at `name` before the last one is in.
+
+        Memory stays at a few MiB however much is written. Raises PreconditionFailed.
+        """
 
     def list(self, prefix: str) -> AsyncIterator[BlobProperties]:
         """Yield properties with metadata of the blobs whose names begin with `prefix`, in name order."""
+
+    def folders(self, prefix: str) -> AsyncIterator[str]:
+        """Yield, in name order, the folder names that follow `prefix` ("" or ending in a slash): no slash in them."""
 
     async def delete(self, name: str) -> None:
         """Delete the blob; one that is not there is no error."""
@@ -90,7 +133,11 @@ class MessageQueue(Protocol):
     """One queue to send to."""
 
     async def send(self, body: bytes, *, delay_seconds: float = 0) -> None:
-        """Put a message that never expires, visible after `delay_seconds`, in the host's encoding (base64)."""
+        """Put a message that never expires, in the host's encoding (base64), visible after `delay_seconds`.
+
+        The delay is rounded up to whole seconds. Raises ValueError past MAX_MESSAGE_BYTES or MAX_DELAY_SECONDS. The
+        queue is made when it is missing. The message can arrive twice: a lost reply is tried again.
+        """
 
     async def approximate_count(self) -> int:
         """Return about how many messages wait or are being worked on."""
