@@ -1,0 +1,115 @@
+"""`model.toml`: what the author of a model declares about it, as written; every key optional, an unknown one refused.
+
+It refuses to know the model itself: `inference.models.spec` merges the two.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict, ValidationError
+
+from inference.errors import ModelUnavailable
+
+DECLARATION_NAME = "model.toml"
+
+type Task = Literal["classification", "detection", "text", "tensor"]
+type Resize = Literal["stretch", "shorter-side", "letterbox", "letterbox-top-left"]
+type Interpolation = Literal["nearest", "bilinear", "bicubic"]
+type Layout = Literal["NCHW", "NHWC"]
+type Color = Literal["RGB", "BGR", "L"]
+type Activation = Literal["none", "softmax", "sigmoid"]
+type Decoder = Literal["yolox", "yolov8", "ssd", "boxes-scores"]
+
+
+def _divisor(value: float) -> float:
+    if value == 0:
+        raise ValueError("cannot be 0, as pixels are divided by it")
+    return value
+
+
+#: No network takes larger images, and a slip of the finger must not allocate gigabytes.
+Pixels = Annotated[int, Strict(), Field(ge=1, le=16_384)]
+Count = Annotated[int, Strict(), Field(ge=1, le=100_000)]
+Threads = Annotated[int, Strict(), Field(ge=1, le=1024)]
+Number = Annotated[FiniteFloat, Strict()]
+Share = Annotated[Number, Field(ge=0, le=1)]
+PerChannel = Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)]
+Divisors = Annotated[tuple[Annotated[Number, AfterValidator(_divisor)], ...], Field(min_length=1, max_length=3)]
+Text = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DeclaredInput(_Table):
+    """`[input]`: how an image becomes the model's tensor: value = (pixel * scale - mean) / std, a channel each."""
+
+    name: Text | None = None
+    #: Width, height.
+    size: tuple[Pixels, Pixels] | None = None
+    resize: Resize | None = None
+    resize_to: Pixels | None = None
+    interpolation: Interpolation | None = None
+    layout: Layout | None = None
+    color: Color | None = None
+    scale: Number | None = None
+    mean: PerChannel | None = None
+    std: Divisors | None = None
+    pad: Annotated[int, Strict(), Field(ge=0, le=255)] | None = None
+
+
+class DeclaredOutput(_Table):
+    """`[output]`: what the model's output means."""
+
+    name: Text | None = None
+    activation: Activation | None = None
+    labels: Text | None = None
+    top_k: Count | None = None
+
+
+class DeclaredDetection(_Table):
+    """`[detection]`: how boxes come out of the output."""
+
+    decoder: Decoder | None = None
+    score_threshold: Share | None = None
+    iou_threshold: Share | None = None
+    max_detections: Count | None = None
+
+
+class DeclaredExecution(_Table):
+    """`[execution]`: overrides of the plan that is chosen at warm-up."""
+
+    threads: Threads | None = None
+    parallel: Threads | None = None
+    max_batch: Threads | None = None
+
+
+class Declaration(_Table):
+    """The whole of `model.toml`."""
+
+    task: Task | None = None
+    input: DeclaredInput = DeclaredInput()
+    output: DeclaredOutput = DeclaredOutput()
+    detection: DeclaredDetection | None = None
+    execution: DeclaredExecution = DeclaredExecution()
+
+
+def parse_declaration(data: bytes) -> Declaration:
+    """Return the declaration in `data`. Raises ModelUnavailable, naming every key that is wrong."""
+    try:
+        return Declaration.model_validate(tomllib.loads(data.decode("utf-8-sig")))
+    except ValidationError as exc:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {_reason(problem['type'], problem['msg'])}"
+            for problem in exc.errors(include_url=False)
+        )
+        raise ModelUnavailable(f"{DECLARATION_NAME}: {problems}.") from exc
+    except ValueError as exc:
+        raise ModelUnavailable(f"{DECLARATION_NAME} is not TOML: {exc}.") from exc
+
+
+def _reason(kind: str, message: str) -> str:
+    return "unknown key" if kind == "extra_forbidden" else message

@@ -1,0 +1,184 @@
+"""The manifest of a model version: the sha256 and size of each of its files, computed, written and verified.
+
+It refuses what a manifest cannot vouch for: links, folders, unlisted files, and names that are not plain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
+
+from inference.errors import ModelUnavailable
+
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.onnx"
+
+#: A manifest names a handful of files; this is room for thousands.
+MAX_MANIFEST_BYTES = 1 << 20
+
+#: Protobuf cannot hold a message of 2 GiB or more; larger models keep their weights in external-data files.
+MAX_MODEL_BYTES = (1 << 31) - 1
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FileDigest(BaseModel):
+    """What one file must be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256
+    bytes: NonNegativeInt
+
+
+class Manifest(BaseModel):
+    """Every file of a model version but the manifest itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: Annotated[dict[FileName, FileDigest], Field(min_length=1)]
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of the whole version."""
+        return sum(digest.bytes for digest in self.files.values())
+
+
+#: What `stat` says of a verified file: device, inode, size, and the two times, which a write cannot leave as they were.
+FileStamp = tuple[int, int, int, int, int]
+
+
+def compute_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the files that are in `folder` now. Raises ModelUnavailable for what cannot be listed."""
+    return _parsed({"files": {name: _digest(folder / name) for name in sorted(_names(folder) - {MANIFEST_NAME})}})
+
+
+def write_manifest(folder: Path) -> Manifest:
+    """Compute and write the manifest of `folder`, which publishes the version; a reader sees it whole or not at all."""
+    manifest = compute_manifest(folder)
+    partial = folder.parent / f".{folder.name}.{MANIFEST_NAME}.{os.getpid()}"
+    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST_NAME)
+    return manifest
+
+
+def read_manifest_bytes(folder: Path) -> bytes:
+    """Return the manifest as it lies in `folder`. Raises ModelUnavailable."""
+    return _read(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Return the manifest in `data`. Raises ModelUnavailable, naming the key that is wrong."""
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as exc:
+        raise _malformed(exc) from exc
+    if MANIFEST_NAME in manifest.files:
+        raise ModelUnavailable(f"{MANIFEST_NAME}: it cannot list itself.")
+    return manifest
+
+
+def verify_files(folder: Path, manifest: Manifest) -> dict[str, FileStamp]:
+    """Compare every file of `folder` with its manifest, reading each as a stream, and return their stamps.
+
+    Raises ModelUnavailable for a file that is missing, not listed, a link, or has another size or sha256. External data
+    of an ONNX model is thereby covered: onnxruntime reads it from this folder only, where everything is listed.
+    """
+    for name in sorted(_names(folder) - {MANIFEST_NAME} - manifest.files.keys()):
+        raise ModelUnavailable(f"{name}: it is not listed in {MANIFEST_NAME}.")
+    return {name: _verify_file(folder / name, digest) for name, digest in manifest.files.items()}
+
+
+def verify_unchanged(folder: Path, stamps: dict[str, FileStamp]) -> None:
+    """Raise ModelUnavailable when a file was written or replaced since it was verified."""
+    for name, stamp in stamps.items():
+        with _open(folder / name) as file:
+            if _stamp(file) != stamp:
+                raise ModelUnavailable(f"{name}: it changed while it was being loaded.")
+
+
+def read_listed_file(folder: Path, manifest: Manifest, name: str, *, max_bytes: int) -> bytes:
+    """Return the content of a small listed file, verified in the same read. Raises ModelUnavailable."""
+    digest = manifest.files.get(name)
+    if digest is None:
+        raise ModelUnavailable(f"{name}: it is not listed in {MANIFEST_NAME}.")
+    data = _read(folder / name, max_bytes)
+    if len(data) != digest.bytes or hashlib.sha256(data).hexdigest() != digest.sha256:
+        raise ModelUnavailable(f"{name}: its content is not what {MANIFEST_NAME} says.")
+    return data
+
+
+def _verify_file(path: Path, expected: FileDigest) -> FileStamp:
+    with _open(path) as file:
+        before = _stamp(file)
+        size = before[2]
+        if size != expected.bytes:
+            raise ModelUnavailable(f"{path.name}: it has {size} bytes, {MANIFEST_NAME} says {expected.bytes}.")
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected.sha256:
+            raise ModelUnavailable(f"{path.name}: its sha256 is not the one in {MANIFEST_NAME}.")
+        return before
+
+
+def _digest(path: Path) -> dict[str, str | int]:
+    with _open(path) as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": _stamp(file)[2]}
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()}
+    except OSError as exc:
+        raise ModelUnavailable(f"The version's folder cannot be read: {exc.strerror}.") from exc
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    with _open(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ModelUnavailable(f"{path.name}: it is larger than {max_bytes} bytes.")
+    return data
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file that has no other name: what was verified must not be changeable through a link."""
+    # O_NONBLOCK: opening a FIFO must not wait for its writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as exc:
+        raise ModelUnavailable(f"{path.name}: it cannot be opened as a plain file: {exc.strerror}.") from exc
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelUnavailable(f"{path.name}: it is not a plain file.")
+        if status.st_nlink != 1:
+            raise ModelUnavailable(f"{path.name}: it is a hard link.")
+        yield file
+
+
+def _stamp(file: BufferedReader) -> FileStamp:
+    status = os.fstat(file.fileno())
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _parsed(content: dict[str, object]) -> Manifest:
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as exc:
+        raise _malformed(exc) from exc
+
+
+def _malformed(exc: ValidationError) -> ModelUnavailable:
+    problem = exc.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    return ModelUnavailable(f"{MANIFEST_NAME}: {key + ': ' if key else ''}{problem['msg']}.")
