@@ -151,6 +151,17 @@ def count_item(outcome: str, door: str) -> None:
     _items.add(1, {"outcome": outcome, "door": door, **_labels.get()})
 
 
+@contextmanager
+def counted_item(door: str) -> Iterator[None]:
+    """Count the image scored inside by how it ends; a caller that left is counted too."""
+    try:
+        yield
+    except BaseException as exc:
+        count_item(error_type(exc), door)
+        raise
+    count_item("ok", door)
+
+
 def count_bug(where: str) -> None:
     """Count an unknown exception."""
     _bugs.add(1, {"where": where})

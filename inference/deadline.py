@@ -1,0 +1,29 @@
+"""One deadline, made at the edge and spent below; it refuses to know what it is spent on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock (seconds)."""
+
+    at: float
+    clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
+        """Return the deadline `seconds` from now."""
+        return cls(clock() + seconds, clock)
+
+    def remaining(self) -> float:
+        """Return the seconds left. Raises DeadlineExceeded when there are none."""
+        left = self.at - self.clock()
+        if left <= 0:
+            raise DeadlineExceeded
+        return left

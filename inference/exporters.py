@@ -1,0 +1,76 @@
+"""Where spans and metrics go: Azure Monitor, OTLP or the console, by the standard settings; nowhere by default.
+
+It refuses to configure twice: when the worker itself set up Azure Monitor
+(`PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY`), its providers are used as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+
+from inference.errors import SettingsError
+
+SERVICE_NAME = "onnx-functions"
+_KINDS = ("otlp", "console", "none")
+
+
+def configure(environ: Mapping[str, str], version: str) -> None:
+    """Install tracer and meter providers for this process.
+
+    `OTEL_TRACES_EXPORTER` and `OTEL_METRICS_EXPORTER` choose among otlp, console and none; when they are unset, an OTLP
+    endpoint means otlp. With no exporter spans are still made, so that dead letters carry a trace id.
+
+    Raises SettingsError.
+    """
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        return
+    resource = Resource.create(
+        {"service.name": environ.get("OTEL_SERVICE_NAME", SERVICE_NAME), "service.version": version}
+    )
+    if environ.get("APPLICATIONINSIGHTS_CONNECTION_STRING"):
+        # Imported here: it takes most of a second, and only Azure needs it.
+        from azure.monitor.opentelemetry import configure_azure_monitor
+
+        configure_azure_monitor(resource=resource, logger_name="inference")
+        return
+    tracers = TracerProvider(resource=resource)
+    for kind in _exporters(environ, "TRACES"):
+        tracers.add_span_processor(_span_processor(kind))
+    trace.set_tracer_provider(tracers)
+    readers = [_metric_reader(kind) for kind in _exporters(environ, "METRICS")]
+    if readers:
+        metrics.set_meter_provider(MeterProvider(readers, resource))
+
+
+def _exporters(environ: Mapping[str, str], signal: str) -> list[str]:
+    name = f"OTEL_{signal}_EXPORTER"
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    default = "otlp" if any(environ.get(endpoint) for endpoint in endpoints) else "none"
+    kinds = [kind.strip().lower() for kind in (environ.get(name) or default).split(",")]
+    if unknown := sorted(set(kinds) - set(_KINDS)):
+        raise SettingsError([f"{name}: {', '.join(unknown)} is not one of {', '.join(_KINDS)}"])
+    return [kind for kind in kinds if kind != "none"]
+
+
+def _span_processor(kind: str) -> SpanProcessor:
+    if kind == "console":
+        return SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stderr))
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return BatchSpanProcessor(OTLPSpanExporter())
+
+
+def _metric_reader(kind: str) -> MetricReader:
+    if kind == "console":
+        return PeriodicExportingMetricReader(ConsoleMetricExporter(out=sys.stderr))
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return PeriodicExportingMetricReader(OTLPMetricExporter())

@@ -1,0 +1,196 @@
+"""The body forms of a score request, each read into the same few values; it refuses to score."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+
+from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from inference.http.messages import Request
+from inference.scorer import ScoreParameters, Source
+from inference.settings import RequestLimits
+
+#: The query parameters of raw bodies and GET; `code` is the Functions key.
+_PARAMETER_NAMES = ("top_k", "min_score")
+_TEXT_FIELD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One image of a request, with the caller's id for it."""
+
+    source: Source
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """All images of one request."""
+
+    inputs: list[Input]
+    parameters: ScoreParameters
+    #: Whether the reply is `{"results": […]}` rather than one result.
+    is_list: bool = False
+
+
+class _ImageBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: Annotated[str, StringConstraints(max_length=256)] | None = None
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    data: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> _ImageBody:
+        if (self.url is None) == (self.data is None):
+            raise ValueError("exactly one of url and data must be given")
+        return self
+
+    def read(self) -> Input:
+        if self.url is not None:
+            return Input(Source(url=self.url), self.id)
+        return Input(Source(data=_decode_base64(self.data or "")), self.id)
+
+
+class _JsonBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: Annotated[str, StringConstraints(max_length=256)] | None = None
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    data: str | None = None
+    inputs: Annotated[list[_ImageBody], Field(min_length=1)] | None = None
+    parameters: ScoreParameters = ScoreParameters()
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> _JsonBody:
+        if sum(form is not None for form in (self.url, self.data, self.inputs)) != 1:
+            raise ValueError("exactly one of url, data and inputs must be given")
+        if self.inputs is not None and self.id is not None:
+            raise ValueError("id belongs to each of the inputs")
+        return self
+
+
+def read_score_request(request: Request, limits: RequestLimits) -> ScoreRequest:
+    """Return what a score request asks for.
+
+    Raises InvalidRequest, PayloadTooLarge, UnsupportedMediaType.
+    """
+    if len(request.body) > limits.max_body_bytes:
+        raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
+    if request.method == "GET":
+        return _read_query(request)
+    if not request.body:
+        raise InvalidRequest("The body is empty.")
+    media_type = request.media_type or _sniff(request.body)
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return _read_json(request.body, limits)
+    if media_type.startswith("image/") or media_type == "application/octet-stream":
+        return ScoreRequest([Input(Source(data=request.body))], _query_parameters(request.query))
+    if media_type == "multipart/form-data":
+        return _read_form(request, limits)
+    raise UnsupportedMediaType(
+        f"A body of type {media_type[:100]!r} is not taken; send application/json, image/*, application/octet-stream"
+        " or multipart/form-data."
+    )
+
+
+def _sniff(body: bytes) -> str:
+    return "application/json" if body.lstrip()[:1] == b"{" else "application/octet-stream"
+
+
+def _read_query(request: Request) -> ScoreRequest:
+    url = request.query.get("url", "")
+    if not url:
+        raise InvalidRequest("The query has no url.")
+    return ScoreRequest([Input(Source(url=url))], _query_parameters(request.query))
+
+
+def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The body is not JSON: {exc.msg} at character {exc.pos}.") from None
+    try:
+        parsed = _JsonBody.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidRequest(_first_problem(exc)) from None
+    if parsed.inputs is None:
+        single = _ImageBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data)
+        return ScoreRequest([single.read()], parsed.parameters)
+    _check_count(len(parsed.inputs), limits)
+    return ScoreRequest([image.read() for image in parsed.inputs], parsed.parameters, is_list=True)
+
+
+def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
+    parser = FormDataParser(max_form_memory_size=_TEXT_FIELD_BYTES, max_form_parts=limits.max_inputs + 8)
+    options = {"boundary": _boundary(request.headers.get("content-type", ""))}
+    try:
+        _, fields, files = parser.parse(
+            BytesIO(request.body), "multipart/form-data", len(request.body), options=options
+        )
+    except RequestEntityTooLarge:
+        raise PayloadTooLarge("The form has too many parts or a text field that is too long.") from None
+    except ValueError:
+        raise InvalidRequest("The form cannot be read.") from None
+    images = [file for _, file in files.items(multi=True)]
+    if not images:
+        raise InvalidRequest("The form has no file.")
+    _check_count(len(images), limits)
+    inputs = [Input(Source(data=image.read()), image.filename or None) for image in images]
+    is_list = len(inputs) > 1
+    return ScoreRequest(inputs if is_list else [Input(inputs[0].source)], _query_parameters(fields), is_list=is_list)
+
+
+def _boundary(content_type: str) -> str:
+    from werkzeug.http import parse_options_header
+
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not boundary:
+        raise InvalidRequest("The form's content type has no boundary.")
+    return boundary
+
+
+def _query_parameters(query: Mapping[str, str]) -> ScoreParameters:
+    """Read parameters from text, where numbers are not typed yet."""
+    values: dict[str, Any] = {}
+    for name in _names_in(query):
+        try:
+            values[name] = float(query[name]) if name == "min_score" else int(query[name])
+        except ValueError:
+            raise InvalidRequest(f"{name} is not a number.") from None
+    try:
+        return ScoreParameters.model_validate(values)
+    except ValidationError as exc:
+        raise InvalidRequest(_first_problem(exc)) from None
+
+
+def _names_in(query: Mapping[str, str]) -> Iterable[str]:
+    return (name for name in _PARAMETER_NAMES if query.get(name))
+
+
+def _check_count(count: int, limits: RequestLimits) -> None:
+    if count > limits.max_inputs:
+        raise InvalidRequest(f"A request may have {limits.max_inputs} images; larger numbers go into a batch.")
+
+
+def _decode_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("data is not base64.") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}." if where else f"{message[:1].upper()}{message[1:]}."

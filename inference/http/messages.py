@@ -1,0 +1,47 @@
+"""What a request and a response are to this package; it refuses to know azure.functions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; header names are lower-case."""
+
+    method: str
+    #: Scheme, host and path prefix as the caller sees them (`https://app.example/api`), for links.
+    base_url: str
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    #: Taken from `x-request-id` or made by the edge.
+    id: str = ""
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, lower-case; empty when there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+type Handler = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return `value` as JSON."""
+    body = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return Response(status, body, {"content-type": "application/json", **(headers or {})})

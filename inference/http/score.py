@@ -1,0 +1,72 @@
+"""The score routes: one image, or several at once, each with its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from inference import telemetry
+from inference.deadline import Deadline
+from inference.engine import Engine
+from inference.errors import InferenceError
+from inference.http.bodies import Input, ScoreRequest, read_score_request
+from inference.http.messages import Request, Response, json_response
+from inference.models.session import ModelSession
+from inference.scorer import Score, Scorer
+from inference.settings import RequestLimits
+
+
+class ScoreRoutes:
+    """Handlers of `/score` and the model routes."""
+
+    def __init__(self, scorer: Scorer, engine: Engine, limits: RequestLimits) -> None:
+        self._scorer = scorer
+        self._engine = engine
+        self._limits = limits
+
+    async def score(self, request: Request) -> Response:
+        """Score what the body or the query names."""
+        deadline = Deadline.after(self._limits.timeout_seconds)
+        wanted = read_score_request(request, self._limits)
+        session = await self._scorer.session(_model(request))
+        if wanted.is_list:
+            return json_response({"results": await self._score_all(wanted, session, deadline)})
+        return json_response(await self._score_one(wanted.inputs[0], wanted, session, deadline, request.id))
+
+    async def _score_all(self, wanted: ScoreRequest, session: ModelSession, deadline: Deadline) -> list[dict[str, Any]]:
+        async def outcome(index: int, image: Input) -> dict[str, Any]:
+            identity = image.id if image.id is not None else str(index)
+            try:
+                return await self._score_one(image, wanted, session, deadline, identity)
+            except InferenceError as exc:
+                return {"id": identity, "error": exc.message, "code": exc.code}
+
+        # A task group would cancel the neighbours of an unknown exception; here they end first, then it is a 500.
+        outcomes = await asyncio.gather(*(outcome(i, image) for i, image in enumerate(wanted.inputs)))
+        return list(outcomes)
+
+    async def _score_one(
+        self, image: Input, wanted: ScoreRequest, session: ModelSession, deadline: Deadline, default_id: str
+    ) -> dict[str, Any]:
+        labels = {"model": session.version.name, "model_version": session.version.version}
+        with telemetry.labelled(**labels), telemetry.counted_item("http"), self._engine.admit() as permit:
+            score = await self._scorer.score(image.source, session, wanted.parameters, permit, deadline)
+        return _reply(score, image.id if image.id is not None else default_id)
+
+
+def _reply(score: Score, identity: str) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "model": score.model,
+        "version": score.version,
+        "task": score.task,
+        "image": asdict(score.image),
+        "predictions": score.predictions,
+        "timings_ms": score.timings.as_dict(),
+    }
+
+
+def _model(request: Request) -> str | None:
+    model, version = request.path.get("model"), request.path.get("version")
+    return f"{model}:{version}" if version is not None else model

@@ -1,0 +1,85 @@
+"""Builds the product from settings, once per process, on the first call; `function_app.py` knows only this module.
+
+It refuses to import anything heavy at the top: the Functions worker indexes `function_app.py` inside its start-up
+budget of a few seconds, and a cold start should pay only for what the first call needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inference.http.messages import Request, Response
+    from inference.services import Services
+
+_log = logging.getLogger("inference.wiring")
+
+_services: Services | None = None
+_building: asyncio.Lock | None = None
+
+
+async def get_services() -> Services:
+    """Return this process's services, building them on the first call. Raises SettingsError on every call until fixed."""
+    global _services, _building
+    if _services is None:
+        _building = _building or asyncio.Lock()
+        async with _building:
+            if _services is None:
+                # Importing and building take most of a second: on a thread, so that the loop keeps answering.
+                _services = await asyncio.to_thread(_build)
+    return _services
+
+
+async def close() -> None:
+    """Release what the services hold; the next call builds them anew."""
+    global _services, _building
+    services, _services, _building = _services, None, None
+    if services is not None:
+        await services.close()
+
+
+async def respond(
+    route: str,
+    method: str,
+    url: str,
+    path: Mapping[str, str],
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+) -> tuple[int, bytes, dict[str, str]]:
+    """Answer one HTTP request by the handler of `route`; return status, body and headers. It never raises."""
+    from inference.http import edge
+    from inference.http.messages import Request
+
+    async def handler(request: Request) -> Response:
+        services = await get_services()
+        return await services.routes[route](request)
+
+    lowered = {name.lower(): value for name, value in headers.items()}
+    request = Request(method, edge.base_url(url, lowered), path, query, lowered, body)
+    response = await edge.respond(route, handler, request)
+    return response.status, response.body, dict(response.headers)
+
+
+async def handle(queue: str, body: bytes, message_id: str, dequeue_count: int) -> None:
+    """Work off one queue message; raising gives it back to the host."""
+    from inference.batch.ports import Delivery
+
+    services = await get_services()
+    await services.deliveries[queue](Delivery(body, message_id, dequeue_count))
+
+
+async def warm_up() -> None:
+    """Load the configured models, so that a new instance is ready before it gets requests."""
+    services = await get_services()
+    services.status_routes.warm()
+
+
+def _build() -> Services:
+    from inference import services
+
+    return services.build(os.environ)

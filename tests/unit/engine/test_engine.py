@@ -1,0 +1,149 @@
+"""Admission, cores and deadlines of the engine, with work that waits on events instead of time."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from inference.deadline import Deadline
+from inference.engine import Engine
+from inference.errors import DeadlineExceeded, Overloaded
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(cores=1, max_waiting=1)
+    yield engine
+    engine.close()
+
+
+class Held:
+    """Work that holds its core until it is let go."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.let_go = threading.Event()
+
+    def __call__(self) -> str:
+        self.started.set()
+        assert self.let_go.wait(10)
+        return "done"
+
+    async def has_started(self) -> None:
+        assert await asyncio.to_thread(self.started.wait, 10)
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+async def test_work_runs_on_a_thread_of_the_engine_and_its_value_comes_back(engine: Engine) -> None:
+    with engine.admit() as permit:
+        computed = await engine.compute(permit, lambda: threading.current_thread().name, soon())
+
+    assert computed.value.startswith("engine")
+    assert computed.waited_seconds >= 0
+
+
+async def test_an_exception_of_the_work_reaches_the_caller_and_frees_the_core(engine: Engine) -> None:
+    with engine.admit() as permit:
+        with pytest.raises(ZeroDivisionError):
+            await engine.compute(permit, lambda: 1 / 0, soon())
+
+        assert (await engine.compute(permit, lambda: 7, soon())).value == 7
+
+
+async def test_more_than_may_wait_are_refused_at_once_with_a_time_to_come_back(engine: Engine) -> None:
+    with engine.admit(), engine.admit(), pytest.raises(Overloaded) as refused, engine.admit():
+        pytest.fail("admitted a third image")
+
+    assert refused.value.retry_after_seconds
+    with engine.admit():
+        pass
+
+
+async def test_interactive_work_goes_before_batch_work_that_came_earlier(engine: Engine) -> None:
+    order: list[str] = []
+    held = Held()
+    with engine.admit() as permit:
+        running = asyncio.create_task(engine.compute(permit, held, soon()))
+        await held.has_started()
+        batch = asyncio.create_task(engine.compute(engine.admit_batch(), lambda: order.append("batch"), soon()))
+        await asyncio.sleep(0)
+        interactive = asyncio.create_task(engine.compute(permit, lambda: order.append("interactive"), soon()))
+        await asyncio.sleep(0)
+
+        held.let_go.set()
+        await asyncio.gather(running, batch, interactive)
+
+    assert order == ["interactive", "batch"]
+
+
+async def test_a_caller_that_leaves_while_waiting_costs_nothing(engine: Engine) -> None:
+    held = Held()
+    ran: list[int] = []
+    with engine.admit() as permit:
+        running = asyncio.create_task(engine.compute(permit, held, soon()))
+        await held.has_started()
+        leaving = asyncio.create_task(engine.compute(permit, lambda: ran.append(1), soon()))
+        staying = asyncio.create_task(engine.compute(permit, lambda: ran.append(2), soon()))
+        await asyncio.sleep(0)
+
+        leaving.cancel()
+        held.let_go.set()
+        await asyncio.gather(running, staying)
+
+    assert ran == [2]
+    assert leaving.cancelled()
+
+
+async def test_a_caller_that_leaves_just_as_it_gets_the_core_does_not_lose_it_for_the_others(engine: Engine) -> None:
+    held = Held()
+    with engine.admit() as permit:
+        running = asyncio.create_task(engine.compute(permit, held, soon()))
+        await held.has_started()
+        leaving = asyncio.create_task(engine.compute(permit, lambda: None, soon()))
+        await asyncio.sleep(0)
+
+        held.let_go.set()
+        # The grant is made when `running` ends, in the same turn of the loop as this cancellation.
+        running.add_done_callback(lambda _: leaving.cancel())
+        await asyncio.gather(running, leaving, return_exceptions=True)
+
+        assert (await engine.compute(permit, lambda: "free", soon())).value == "free"
+
+
+async def test_a_deadline_ends_running_work_and_the_core_is_free_once_the_thread_is(engine: Engine) -> None:
+    held = Held()
+    with engine.admit() as permit:
+        with pytest.raises(DeadlineExceeded):
+            await engine.compute(permit, held, Deadline.after(0.01), abandon=held.let_go.set)
+
+        assert (await engine.compute(permit, lambda: "free", soon())).value == "free"
+
+
+async def test_a_deadline_passes_while_waiting_for_a_core(engine: Engine) -> None:
+    held = Held()
+    with engine.admit() as permit:
+        running = asyncio.create_task(engine.compute(permit, held, soon()))
+        await held.has_started()
+        with pytest.raises(DeadlineExceeded):
+            await engine.compute(permit, lambda: None, Deadline.after(0.01))
+        held.let_go.set()
+        await running
+
+
+async def test_work_sees_the_context_of_its_caller(engine: Engine) -> None:
+    from inference.telemetry import _labels, labelled
+
+    with engine.admit() as permit, labelled(model="digits"):
+        computed = await engine.compute(permit, lambda: dict(_labels.get()), soon())
+
+    assert computed.value == {"model": "digits"}
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_a_deadline_with_nothing_left_says_so(seconds: float) -> None:
+    with pytest.raises(DeadlineExceeded):
+        Deadline.after(seconds, clock=lambda: 5.0).remaining()
