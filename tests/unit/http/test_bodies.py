@@ -1,0 +1,182 @@
+"""Every body form of a score request, and what is refused."""
+
+import base64
+from typing import Any
+
+import orjson
+import pytest
+
+from inference.errors import InferenceError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from inference.http.bodies import ScoreRequest, read_score_request
+from inference.http.messages import Request
+from inference.scorer import ScoreParameters, Source
+from inference.settings import RequestLimits
+
+LIMITS = RequestLimits(max_body_bytes=2000, max_inputs=3)
+PIXELS = b"\x89PNG\r\n\x1a\n\x00\xff"
+
+
+def read(
+    body: bytes = b"", content_type: str = "", *, method: str = "POST", query: dict[str, str] | None = None
+) -> ScoreRequest:
+    headers = {"content-type": content_type} if content_type else {}
+    return read_score_request(Request(method, "", query=query or {}, headers=headers, body=body), LIMITS)
+
+
+def read_json(value: Any) -> ScoreRequest:
+    return read(orjson.dumps(value), "application/json; charset=utf-8")
+
+
+def form(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, str]:
+    chunks = []
+    for name, filename, data in parts:
+        file = f'; filename="{filename}"' if filename is not None else ""
+        chunks.append(f'--edge\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data + b"\r\n")
+    return b"".join(chunks) + b"--edge--\r\n", "multipart/form-data; boundary=edge"
+
+
+def sources(request: ScoreRequest) -> list[Source]:
+    return [image.source for image in request.inputs]
+
+
+def test_a_url() -> None:
+    request = read_json({"url": "https://host/a.png", "id": "mine", "parameters": {"top_k": 2, "min_score": 0.5}})
+
+    assert sources(request) == [Source(url="https://host/a.png")]
+    assert request.inputs[0].id == "mine"
+    assert request.parameters == ScoreParameters(top_k=2, min_score=0.5)
+    assert not request.is_list
+
+
+def test_base64_data() -> None:
+    assert sources(read_json({"data": base64.b64encode(PIXELS).decode()})) == [Source(data=PIXELS)]
+
+
+def test_inputs_keep_their_order_and_ids() -> None:
+    data = base64.b64encode(PIXELS).decode()
+    request = read_json({"inputs": [{"id": "a", "url": "https://host/a"}, {"data": data}]})
+
+    assert sources(request) == [Source(url="https://host/a"), Source(data=PIXELS)]
+    assert [image.id for image in request.inputs] == ["a", None]
+    assert request.is_list
+
+
+def test_one_input_is_still_a_list() -> None:
+    assert read_json({"inputs": [{"url": "https://host/a"}]}).is_list
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "application/octet-stream", ""])
+def test_a_raw_body_with_parameters_in_the_query(content_type: str) -> None:
+    request = read(PIXELS, content_type, query={"top_k": "2", "min_score": ".25", "code": "key"})
+
+    assert sources(request) == [Source(data=PIXELS)]
+    assert request.parameters == ScoreParameters(top_k=2, min_score=0.25)
+
+
+def test_json_without_a_content_type_is_still_json() -> None:
+    assert sources(read(b' {"url": "https://host/a"}')) == [Source(url="https://host/a")]
+
+
+def test_a_form_with_one_file_is_one_image() -> None:
+    request = read(*form(("image", "cat.png", PIXELS), ("top_k", None, b"3")))
+
+    assert sources(request) == [Source(data=PIXELS)]
+    assert request.parameters.top_k == 3
+    assert not request.is_list
+
+
+def test_a_form_with_two_files_is_a_list_with_their_names_as_ids() -> None:
+    request = read(*form(("image", "cat.png", PIXELS), ("image", "dog.png", b"x")))
+
+    assert [image.id for image in request.inputs] == ["cat.png", "dog.png"]
+    assert request.is_list
+
+
+def test_get_takes_the_url_from_the_query() -> None:
+    request = read(method="GET", query={"url": "https://host/a?x=1", "top_k": "1"})
+
+    assert sources(request) == [Source(url="https://host/a?x=1")]
+    assert request.parameters.top_k == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        "text",
+        7,
+        None,
+        {"url": ""},
+        {"url": 7},
+        {"url": "https://host/" + "a" * 2048},
+        {"url": "https://host/a", "data": "aGk="},
+        {"url": "https://host/a", "inputs": [{"url": "https://host/a"}]},
+        {"url": "https://host/a", "surprise": 1},
+        {"data": "not base64!"},
+        {"data": "aGk"},
+        {"inputs": []},
+        {"inputs": [{}]},
+        {"inputs": ["https://host/a"]},
+        {"inputs": [{"url": "https://host/a"}] * 4},
+        {"inputs": [{"url": "https://host/a"}], "id": "whose"},
+        {"url": "https://host/a", "parameters": {"top_k": 0}},
+        {"url": "https://host/a", "parameters": {"top_k": "1"}},
+        {"url": "https://host/a", "parameters": {"min_score": 2}},
+        {"url": "https://host/a", "parameters": {"surprise": 2}},
+        {"url": "https://host/a", "parameters": []},
+    ],
+)
+def test_json_that_is_not_a_score_request_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_json(value)
+
+    assert refused.value.code == "invalid_request"
+    assert refused.value.message.endswith(".")
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b'{"url": NaN}', b"[" * 1500])
+def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="not JSON"):
+        read(body, "application/json")
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "image/png", "multipart/form-data; boundary=edge"])
+def test_an_empty_body_is_refused(content_type: str) -> None:
+    with pytest.raises(InvalidRequest, match="empty"):
+        read(b"", content_type)
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/x-www-form-urlencoded", "application/xml", "image"])
+def test_another_media_type_is_refused(content_type: str) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read(b"x", content_type)
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(PayloadTooLarge):
+        read(b"{" * 2001, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (form(("image", None, b"no file"))[0], "multipart/form-data; boundary=edge"),
+        (form(("image", "a", PIXELS))[0], "multipart/form-data"),
+        (form(("image", "a", PIXELS))[0], "multipart/form-data; boundary=other"),
+        (b"rubbish", "multipart/form-data; boundary=edge"),
+        form(*[("image", "a.png", PIXELS)] * 4),
+        form(("image", "a.png", PIXELS), ("top_k", None, b"many")),
+    ],
+)
+def test_a_form_that_cannot_be_used_is_refused(body: bytes, content_type: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        read(body, content_type)
+
+    assert refused.value.code in {"invalid_request", "payload_too_large"}
+
+
+@pytest.mark.parametrize("query", [{}, {"url": ""}, {"url": "https://host/a", "top_k": "x"}, {"url": "a", "top_k": "-1"}])
+def test_a_query_that_cannot_be_used_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequest):
+        read(method="GET", query=query)
