@@ -1,0 +1,9 @@
+"""From a url that a stranger chose to bytes, without being led anywhere else.
+
+Nothing here looks into the bytes: `inference.image` does.
+"""
+
+from inference.fetch.fetcher import Fetcher
+from inference.fetch.resolver import Resolver, SystemResolver
+
+__all__ = ["Fetcher", "Resolver", "SystemResolver"]
