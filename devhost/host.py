@@ -1,0 +1,174 @@
+"""Owns the life of the host: storage, workers, triggers and HTTP brought up in order, drained and taken down again."""
+
+import asyncio
+import hashlib
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devhost import console
+from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
+from devhost.errors import ConfigurationError
+from devhost.functions import Function, read_functions
+from devhost.messages import Outcome
+from devhost.options import HostOptions
+from devhost.worker_pool import WorkerPool, warm_up
+from devhost.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from devhost.invoker import Invoker, Occasion
+    from devhost.triggers import Triggers
+
+#: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
+DRAIN_SECONDS = 25.0
+
+
+class Host:
+    """One run of the host. `run` returns the exit code."""
+
+    def __init__(self, options: HostOptions) -> None:
+        self._options = options
+        self.functions: list[Function] = []
+        self.route_prefix = options.host_json.route_prefix
+        self.state = "Starting"
+        self.errors: list[str] = []
+        self.host_id = hashlib.sha256(str(options.app_dir).encode()).hexdigest()[:32]
+        self.is_draining = False
+        self._invoker: Invoker | None = None
+        self._triggers: Triggers | None = None
+        self._runner: web.ServerRunner | None = None
+        self._azurite: Azurite | None = None
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._started = asyncio.Event()
+        count = int(options.settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or 1)
+        self._pool = WorkerPool(options.app_dir, options.settings, min(max(count, 1), 10), self._warm_up)
+
+    @property
+    def outstanding_invocations(self) -> int:
+        return 0 if self._invoker is None else self._invoker.outstanding
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return self._pool.pids
+
+    async def invoke(self, function: Function, occasion: "Occasion") -> Outcome:
+        if self._invoker is None:
+            raise ConfigurationError("The host has not started.")
+        return await self._invoker.invoke(function, occasion)
+
+    def drain(self) -> None:
+        """Stop polling; HTTP goes on. What POST /admin/host/drain asks for."""
+        self.is_draining = True
+        if self._triggers is not None:
+            self._triggers.stop_polling()
+
+    async def run(self) -> int:
+        """Serve until a signal comes. Returns 0 after a drain, 1 when a second signal cut it short."""
+        self._handle_signals()
+        self._pool.start()
+        try:
+            self._launch_storage()
+            await self._start()
+            await self._stop.wait()
+            return await self._drain_and_stop()
+        finally:
+            await self._clean_up()
+
+    def _handle_signals(self) -> None:
+        def on_signal() -> None:
+            if self._stop.is_set():
+                self._stop_now.set()
+            self._stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+
+    def _launch_storage(self) -> None:
+        connection = self._options.settings.get("AzureWebJobsStorage", "")
+        if connection.strip().rstrip(";").lower() != "usedevelopmentstorage=true":
+            return
+        if is_listening(BLOB_PORT) and is_listening(QUEUE_PORT):
+            return
+        app_dir = self._options.app_dir
+        executable = find_executable([app_dir, Path(__file__).resolve().parents[1]])
+        ports = {"blob_port": BLOB_PORT, "queue_port": QUEUE_PORT, "table_port": TABLE_PORT}
+        self._azurite = Azurite(app_dir / ".azurite", executable=executable, **ports)
+        self._azurite.launch()
+
+    async def _start(self) -> None:
+        # Imported while the worker process is starting: these take longer than everything before.
+        from devhost.assembly import assemble
+
+        loaded = await self._pool.loaded
+        if isinstance(loaded, Outcome):
+            self.state = "Error"
+            self.errors = [loaded.error]
+            console.log(f"The function app could not be loaded: {loaded.error}\n{loaded.traceback.rstrip()}")
+        else:
+            functions = read_functions(loaded, self._options.settings)
+            wanted = {name.lower() for name in self._options.functions}
+            self.functions = [f for f in functions if not wanted or f.name.lower() in wanted]
+        parts = assemble(self, self._options, self._pool)
+        self._invoker, self._triggers = parts.invoker, parts.triggers
+        if self._azurite is not None:
+            await asyncio.to_thread(self._azurite.wait_until_ready)
+        self._runner = await parts.serve()
+        self._started.set()
+        if self.state != "Error":
+            self.state = "Running"
+            self._triggers.start()
+        console.say(console.banner(self.functions, self._options.base_url, self.route_prefix))
+        if not self.functions and self.state != "Error":
+            console.log("No job functions found. Try making your job classes and methods public.")
+
+    async def _warm_up(self, worker: WorkerProcess) -> None:
+        """Run the app's warm-up function in a worker that has just become ready, once the host itself has started."""
+        await self._started.wait()
+        for function in self.functions:
+            if function.trigger.type == "warmupTrigger" and not function.is_disabled:
+                await warm_up(worker, function)
+
+    async def _drain_and_stop(self) -> int:
+        """Stop polling and accepting, tell the workers, wait for what is in flight."""
+        console.log("Host shutting down: draining.")
+        self.state = "Stopping"
+        self.drain()
+        self._pool.announce_stop()
+        finishing = asyncio.create_task(self._finish_invocations())
+        cut_short = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait([finishing, cut_short], timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        is_drained = finishing.done()
+        if not is_drained:
+            console.log(f"{self.outstanding_invocations} invocations had not ended and are cut short.")
+            self._pool.kill()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(finishing, 5)
+        cut_short.cancel()
+        return 1 if self._stop_now.is_set() else 0
+
+    async def _finish_invocations(self) -> None:
+        if self._triggers is not None:
+            await self._triggers.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _clean_up(self) -> None:
+        await self._pool.stop()
+        if self._triggers is not None:
+            await self._triggers.close()
+        if self._azurite is not None:
+            await asyncio.to_thread(self._azurite.stop)
+
+
+def run_host(options: HostOptions) -> int:
+    """Run the host in this thread until it is told to stop; return its exit code."""
+
+    async def main() -> int:
+        return await Host(options).run()
+
+    return asyncio.run(main())

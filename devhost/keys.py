@@ -1,0 +1,83 @@
+"""Owns the access keys of a local run with auth enabled: made once, kept in the host's own JSON shape, checked.
+
+It refuses to serve them over HTTP; the file says what they are.
+"""
+
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key values by reach; `functions` by function name."""
+
+    master: str
+    system: tuple[str, ...]
+    host: tuple[str, ...]
+    functions: dict[str, tuple[str, ...]]
+
+    def is_admin(self, key: str | None) -> bool:
+        """Only the master key opens the admin API and functions of level ADMIN."""
+        return key is not None and _equals(key, self.master)
+
+    def opens(self, key: str | None, function_name: str, auth_level: str) -> bool:
+        """Say whether a key may invoke a function of that level (ANONYMOUS, FUNCTION, ADMIN)."""
+        if auth_level == "ANONYMOUS":
+            return True
+        if self.is_admin(key):
+            return True
+        if auth_level == "ADMIN" or key is None:
+            return False
+        accepted = (*self.host, *self.functions.get(function_name, ()))
+        return any(_equals(key, candidate) for candidate in accepted)
+
+
+def _equals(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def load_keys(folder: Path, function_names: Iterable[str]) -> Keys:
+    """Read the keys in `folder`, and make missing ones.
+
+    The files are host.json and FUNCTION.json, as with AzureWebJobsSecretStorageType=files.
+    """
+    host = _load(folder / "host.json", _new_host_secrets)
+    functions = {name: _load(folder / f"{name.lower()}.json", _new_function_secrets) for name in function_names}
+    return Keys(
+        master=host["masterKey"]["value"],
+        system=_values(host["systemKeys"]),
+        host=_values(host["functionKeys"]),
+        functions={name: _values(document["keys"]) for name, document in functions.items()},
+    )
+
+
+def _load(path: Path, make: Any) -> dict[str, Any]:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(make(), file, indent=2)
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _new_host_secrets() -> dict[str, Any]:
+    return {"masterKey": _new_key("master"), "functionKeys": [_new_key("default")], "systemKeys": []}
+
+
+def _new_function_secrets() -> dict[str, Any]:
+    return {"keys": [_new_key("default")]}
+
+
+def _new_key(name: str) -> dict[str, Any]:
+    return {"name": name, "value": secrets.token_urlsafe(40), "encrypted": False}
+
+
+def _values(keys: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(str(key["value"]) for key in keys)

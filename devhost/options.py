@@ -1,0 +1,46 @@
+"""Owns what one run of the host is asked to do, checked before anything starts."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from devhost.app_settings import LocalSettings
+from devhost.errors import ConfigurationError
+from devhost.host_json import HostJson
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """A checked start: where the app is, how it is configured, and the socket that was reserved for it."""
+
+    app_dir: Path
+    settings: Mapping[str, str]
+    local: LocalSettings
+    host_json: HostJson
+    listener: socket.socket
+    enable_auth: bool = False
+    functions: tuple[str, ...] = ()
+    is_verbose: bool = False
+
+    @property
+    def base_url(self) -> str:
+        host, port = self.listener.getsockname()[:2]
+        return f"http://{'localhost' if host in {'127.0.0.1', '0.0.0.0', '::1', '::'} else host}:{port}"  # noqa: S104
+
+
+def reserve_listener(address: str, port: int) -> socket.socket:
+    """Bind the address without listening yet, so that its port is known to the workers. Raises ConfigurationError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Port {port} is unavailable ({os.strerror(error.errno or 0)}). "
+            "Close the process using that port, or specify another port using --port [-p]."
+        ) from error
+    return listener
