@@ -1,0 +1,167 @@
+"""The service's HTTP API as a caller sees it: JSON in, JSON out, failures as one sentence.
+
+It refuses to know any route but its prefix, and to try again: commands decide that.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from ipaddress import ip_address
+from typing import Any, Self, cast
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from inference.cli.failure import ExitCode, Failure, WrongCall
+
+#: Statuses that say the call was wrong; every other error means that the work failed.
+_WRONG_CALL_STATUSES = frozenset({400, 401, 403, 404, 405, 409, 413, 415})
+#: Longer than Container Apps ingress keeps a request (240 s).
+_TIMEOUT_SECONDS = 300.0
+_CHUNK_BYTES = 256 * 1024
+
+type Query = Mapping[str, str | int | None]
+
+
+class Refused(Failure):
+    """The service answered with an error."""
+
+    def __init__(self, status: int, sentence: str, code: str) -> None:
+        exit_code = ExitCode.WRONG_CALL if status in _WRONG_CALL_STATUSES else ExitCode.WORK_FAILED
+        super().__init__(f"{sentence} ({code})" if code else sentence, exit_code)
+        self.status = status
+        self.sentence = sentence
+        self.code = code
+
+
+class Unreachable(Failure):
+    """Nothing answered."""
+
+
+class Client:
+    """One service, at its url."""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        self.url = _check_url(url)
+        self._headers = {"accept": "application/json", "user-agent": "onnxfn"}
+        if key:
+            self._headers["x-functions-key"] = key
+        self._opener = _make_opener(self.url)
+
+    def read_json(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        """GET `path` (below `/api`). Raises Refused, Unreachable."""
+        return self.call("GET", path, query=query)
+
+    def send_json(self, method: str, path: str, value: object) -> dict[str, Any]:
+        """Send `value` as JSON. Raises Refused, Unreachable."""
+        return self.call(method, path, body=json.dumps(value).encode(), content_type="application/json")
+
+    def call(
+        self, method: str, path: str, *, query: Query | None = None, body: bytes | None = None, content_type: str = ""
+    ) -> dict[str, Any]:
+        """Make one call and return its JSON reply. Raises Refused, Unreachable."""
+        with self._open(method, path, query, body, content_type) as response:
+            data = response.read()
+        try:
+            value = json.loads(data)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise Failure(f"{self.url} does not answer like this service; is --url right?")
+        return value
+
+    def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """GET `path` and yield its body in pieces. Raises Refused, Unreachable."""
+        with self._open("GET", path, query) as response:
+            while chunk := response.read(_CHUNK_BYTES):
+                yield chunk
+
+    @contextmanager
+    def _open(
+        self, method: str, path: str, query: Query | None, body: bytes | None = None, content_type: str = ""
+    ) -> Iterator[HTTPResponse]:
+        chosen = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"{self.url}/api{path}" + (f"?{urlencode(chosen)}" if chosen else "")
+        headers = {**self._headers, **({"content-type": content_type} if content_type else {})}
+        request = Request(url, data=body, headers=headers, method=method)  # noqa: S310 -- _check_url saw the scheme
+        try:
+            with cast("HTTPResponse", self._opener.open(request, timeout=_TIMEOUT_SECONDS)) as response:
+                yield response
+        except HTTPError as exc:
+            with exc:
+                raise _refusal(exc.code, exc.read(), self.url) from None
+        except (URLError, OSError, HTTPException) as exc:
+            raise Unreachable(_why_unreachable(exc, self.url)) from None
+
+
+class Route:
+    """A path below `/api`, built from segments that are quoted."""
+
+    def __init__(self, *segments: str) -> None:
+        self._segments = segments
+
+    def __truediv__(self, segment: str) -> Self:
+        return type(self)(*self._segments, segment)
+
+    def __str__(self) -> str:
+        return "".join(f"/{quote(segment, safe='')}" for segment in self._segments)
+
+
+def model_segments(model: str | None) -> tuple[str, ...]:
+    """Return the path segments of `NAME[:VERSION]`: none, `models/NAME` or `models/NAME/versions/VERSION`."""
+    if not model:
+        return ()
+    name, colon, version = model.partition(":")
+    if not name or (colon and not version):
+        raise WrongCall(f"{model!r} is not NAME or NAME:VERSION.")
+    return ("models", name, "versions", version) if version else ("models", name)
+
+
+def _check_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment:
+        raise WrongCall(f"--url {url!r} is not like http://localhost:7071.")
+    return url.rstrip("/").removesuffix("/api")
+
+
+def _make_opener(url: str) -> OpenerDirector:
+    proxies = ProxyHandler({}) if _is_loopback(urlsplit(url).hostname or "") else ProxyHandler()
+    return build_opener(proxies, HTTPHandler(), HTTPSHandler(context=ssl.create_default_context()))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _refusal(status: int, body: bytes, url: str) -> Refused:
+    try:
+        error = json.loads(body)
+        return Refused(status, str(error["error"]), str(error["code"]))
+    except (ValueError, KeyError, TypeError):
+        pass
+    # Without our body it is the Functions host that answers, not one of our functions.
+    if status in {401, 403}:
+        return Refused(status, f"{url} asks for a key: --key, or better the variable ONNXFN_KEY", "unauthorized")
+    if status == 404:
+        return Refused(status, f"{url} has no such function; is --url right?", "")
+    return Refused(status, f"{url} answered with status {status}", "")
+
+
+def _why_unreachable(exc: Exception, url: str) -> str:
+    reason = exc.reason if isinstance(exc, URLError) else exc
+    if isinstance(reason, ConnectionRefusedError):
+        return f"No service at {url}; start it with `onnxfn start`."
+    if isinstance(reason, TimeoutError):
+        return f"{url} did not answer in time."
+    return f"{url} cannot be reached: {reason}"

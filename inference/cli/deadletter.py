@@ -1,0 +1,191 @@
+"""`onnxfn deadletter`: why images failed, and another try for them; it refuses to decide what can be replayed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inference.cli.options import (
+    DEFAULT_URL,
+    BatchIdOption,
+    CodeOption,
+    DryRunOption,
+    JsonOption,
+    KeyOption,
+    LimitOption,
+    SinceOption,
+    UrlOption,
+)
+
+if TYPE_CHECKING:
+    from inference.cli.client import Client
+
+app = typer.Typer(help="Failed images: why, and another try.", no_args_is_help=True)
+
+#: Records asked for at a time; the service gives a token for the next ones.
+_PAGE_RECORDS = 1000
+#: What a table shows when no limit is given; --json and show give everything.
+_TABLE_RECORDS = 100
+
+
+@app.command("list")
+def list_records(
+    batch_id: BatchIdOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """List dead letters, a line each."""
+    from inference.cli.client import Client
+    from inference.cli.output import note, print_json, print_table
+
+    records = _read(Client(url, key), _filter(batch_id, code, since), limit)
+    if json:
+        print_json({"deadletters": list(records)})
+        return
+    shown = [record for record, _ in zip(records, range(_TABLE_RECORDS if limit is None else limit), strict=False)]
+    columns = ("BATCH", "INDEX", "ID", "CODE", "ATTEMPTS", "LAST", "URL")
+    names = ("batch_id", "index", "id", "code", "attempts", "last_at", "url")
+    print_table(columns, ([record.get(name) for name in names] for record in shown))
+    if limit is None and next(records, None) is not None:
+        note(f"There are more than these {_TABLE_RECORDS}: --limit N shows more, --json all.")
+
+
+@app.command()
+def show(
+    batch_id: BatchIdOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Show dead letters whole: message, times, model, trace and the history of earlier rounds."""
+    from inference.cli.client import Client
+    from inference.cli.output import print_fields, print_json
+
+    records = _read(Client(url, key), _filter(batch_id, code, since), limit)
+    if json:
+        print_json({"deadletters": list(records)})
+        return
+    for number, record in enumerate(records):
+        if number:
+            print()
+        history = record.pop("history", None) or []
+        print_fields(record.items())
+        for earlier in history:
+            print(f"before     {', '.join(f'{name} {value}' for name, value in earlier.items())}")
+
+
+@app.command()
+def replay(
+    batch_id: BatchIdOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    dry_run: DryRunOption = False,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Try failed images again; the results of their batches are written anew when they have ended."""
+    from inference.cli.client import Client
+    from inference.cli.output import print_json
+
+    asked = {**_filter(batch_id, code, since), "limit": limit, "dry_run": dry_run}
+    reply = Client(url, key).send_json("POST", "/deadletters/replay", _without_none(asked))
+    if json:
+        print_json(reply)
+        return
+    verb = "would be" if dry_run else "are"
+    print(f"{_count(reply['replayed'])} {verb} tried again.")
+    for batch in reply["batches"]:
+        print(f"  {batch['batch_id']}  round {batch['round']}, {_count(batch['items'])}")
+
+
+@app.command()
+def purge(
+    batch_id: BatchIdOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    dry_run: DryRunOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even when all would go.")] = False,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Forget dead letters; the failed rows stay in the results."""
+    from inference.cli.client import Client
+    from inference.cli.output import print_json
+
+    chosen = _filter(batch_id, code, since)
+    is_everything = not any(chosen.values()) and limit is None
+    if is_everything and not (dry_run or yes) and sys.stdin.isatty():
+        typer.confirm("Purge every dead letter of every batch?", abort=True, err=True)
+    asked = {**chosen, "limit": limit, "dry_run": dry_run}
+    reply = Client(url, key).send_json("POST", "/deadletters/purge", _without_none(asked))
+    if json:
+        print_json(reply)
+        return
+    print(f"{_count(reply['purged'])} {'would be' if dry_run else 'are'} purged.")
+
+
+@app.command()
+def export(
+    batch_id: BatchIdOption = None,
+    code: CodeOption = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; stdout by default.")
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    _json: JsonOption = False,
+) -> None:
+    """Write the failed images as a manifest (JSON Lines, with or without --json), ready for `onnxfn batch submit`."""
+    from inference.cli.client import Client
+    from inference.cli.output import write_chunks
+
+    chunks = Client(url, key).stream("/deadletters/export", {**_filter(batch_id, code, since), "limit": limit})
+    first = next(chunks, b"")  # a refusal comes before a file is made
+    write_chunks(chain([first], chunks), output)
+
+
+def _filter(batch_id: str | None, code: str | None, since: str | None) -> dict[str, str | None]:
+    from inference.cli.since import parse_since
+
+    return {"batch_id": batch_id, "code": code, "since": parse_since(since)}
+
+
+def _without_none(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in value.items() if part is not None}
+
+
+def _read(client: Client, chosen: dict[str, str | None], limit: int | None) -> Iterator[dict[str, Any]]:
+    """Yield records, page after page, at most `limit` of them."""
+    token: str | None = None
+    remaining = limit
+    while remaining is None or remaining > 0:
+        page = min(_PAGE_RECORDS, remaining) if remaining is not None else _PAGE_RECORDS
+        reply = client.read_json("/deadletters", {**chosen, "limit": page, "next": token})
+        yield from reply["deadletters"]
+        token = reply.get("next")
+        if remaining is not None:
+            remaining -= len(reply["deadletters"])
+        if not token:
+            return
+
+
+def _count(items: int) -> str:
+    return f"{items} image" if items == 1 else f"{items} images"

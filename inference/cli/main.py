@@ -1,0 +1,55 @@
+"""The `onnxfn` program: its command groups and the one place where a failure becomes an exit code.
+
+It refuses to hold commands: each group has a module of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from inference.cli import batch, deadletter, model
+from inference.cli.failure import Failure
+from inference.cli.score import score
+from inference.cli.start import start
+
+app = typer.Typer(
+    name="onnxfn",
+    help="Score images with the ONNX models of a service: one now, or a manifest of millions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(start)
+app.command()(score)
+app.add_typer(batch.app, name="batch")
+app.add_typer(deadletter.app, name="deadletter")
+app.add_typer(model.app, name="model")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"onnxfn {installed_version('onnx-functions')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Score images with the ONNX models of a service: one now, or a manifest of millions."""
+
+
+def run() -> None:
+    """Run the program and exit: 0 done, 1 the work failed, 2 the call was wrong."""
+    try:
+        app()
+    except Failure as failure:
+        print(f"onnxfn: {failure}", file=sys.stderr)
+        sys.exit(failure.exit_code)

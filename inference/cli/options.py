@@ -1,0 +1,31 @@
+"""Options that several commands share, so that they are spelled and explained once; it refuses to act on them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+UrlOption = Annotated[str, typer.Option("--url", envvar="ONNXFN_URL", help="Where the service answers.")]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key", envvar="ONNXFN_KEY", show_default=False, help="The function or host key; better in the variable."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME[:VERSION]", help="The model; by default the service's own.")
+]
+BatchIdOption = Annotated[str | None, typer.Option("--batch-id", metavar="ID", help="Only those of this batch.")]
+CodeOption = Annotated[
+    str | None, typer.Option("--code", metavar="CODE", help="Only those that failed with this code.")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only those since then: 2026-05-01, 2026-05-01T12:00Z, 90m, 6h, 2d."),
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+
+DEFAULT_URL = "http://localhost:7071"
