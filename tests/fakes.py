@@ -102,6 +102,11 @@ class FakeStorage:
         return self._queues.setdefault(name, FakeQueue(name, self))
 
     @property
+    def blob_endpoint(self) -> str:
+        """The url that the urls of the account's blobs would begin with."""
+        return "https://fake.blob.core.windows.net"
+
+    @property
     def queues(self) -> Mapping[str, FakeQueue]:
         """Every queue that was ever asked for, by name."""
         return self._queues

@@ -1,0 +1,55 @@
+"""A queue of the account to send to.
+
+It refuses to receive: that is the Functions host's part.
+"""
+
+from __future__ import annotations
+
+import math
+
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue.aio import QueueClient
+
+from inference.storage import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES
+from inference.storage.azure.errors import QueueNotFound, read_error_code, translate_errors
+
+#: The service's word for "never"; messages would otherwise be gone after seven days.
+_NEVER_EXPIRES = -1
+
+
+class AzureMessageQueue:
+    """A MessageQueue over the SDK's client."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+
+    async def send(self, body: bytes, *, delay_seconds: float = 0) -> None:
+        """Put a message; the queue is made when it is missing."""
+        if len(body) > MAX_MESSAGE_BYTES or not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
+            raise ValueError(f"a queue cannot take {len(body)} bytes delayed by {delay_seconds} s")
+        try:
+            await self._send(body, math.ceil(delay_seconds))
+        except QueueNotFound:
+            await self._create()
+            await self._send(body, math.ceil(delay_seconds))
+
+    async def approximate_count(self) -> int:
+        """Return about how many messages there are; none in a queue that does not exist."""
+        try:
+            with translate_errors():
+                properties = await self._client.get_queue_properties()
+        except QueueNotFound:
+            return 0
+        return properties.approximate_message_count or 0
+
+    async def _send(self, body: bytes, delay_seconds: int) -> None:
+        with translate_errors():
+            await self._client.send_message(body, visibility_timeout=delay_seconds, time_to_live=_NEVER_EXPIRES)
+
+    async def _create(self) -> None:
+        with translate_errors():
+            try:
+                await self._client.create_queue()
+            except ResourceExistsError as exc:
+                if read_error_code(exc) != "QueueAlreadyExists":  # QueueBeingDeleted: nothing to do but wait
+                    raise

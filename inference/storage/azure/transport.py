@@ -1,0 +1,50 @@
+"""The connection pool that all clients of one account share, and how long its calls may take.
+
+It refuses to be used from a second event loop: aiohttp's connections belong to the loop that opened them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import aiohttp
+from azure.core.pipeline.transport import AioHttpTransport
+
+CONNECT_TIMEOUT_SECONDS = 5
+#: Silence on an open connection, not the length of a call.
+READ_TIMEOUT_SECONDS = 30
+MAX_CONNECTIONS = 64
+#: Below the five seconds after which Azurite (Node) closes an idle connection, so that none dies under a request.
+KEEP_ALIVE_SECONDS = 4.0
+_LARGE_BODY_BYTES = 1024 * 1024
+
+
+class PooledTransport(AioHttpTransport):  # type: ignore[misc] # lazily exported by the SDK, so untyped
+    """The SDK's aiohttp transport over a connection pool of our own measure, opened by the first call."""
+
+    def __init__(self) -> None:
+        super().__init__(connection_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=READ_TIMEOUT_SECONDS)
+        self._opened_in: asyncio.AbstractEventLoop | None = None
+
+    async def open(self) -> None:
+        """Open the pool in the running loop. Raises RuntimeError in another one, ValueError once closed."""
+        loop = asyncio.get_running_loop()
+        if self._opened_in is None:
+            self._opened_in = loop
+            self.session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS),
+                # As the SDK makes its own session: bodies as stored, no cookies, the platform's proxy settings.
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=True,
+            )
+        if self._opened_in is not loop:
+            raise RuntimeError("this storage connection belongs to another event loop")
+        await super().open()
+
+    def _get_request_data(self, request: Any) -> Any:
+        data = super()._get_request_data(request)
+        # aiohttp hands bytes to the socket in one go, and warns; a file it sends in pieces, other tasks between them.
+        return io.BytesIO(data) if isinstance(data, bytes) and len(data) > _LARGE_BODY_BYTES else data

@@ -1,0 +1,56 @@
+"""What the Functions host finds in a queue that this service sent to."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from azure.storage.queue.aio import QueueClient
+
+from inference.settings import StorageSettings
+from inference.storage import MessageQueue
+from inference.storage.azure import AzureStorage
+
+
+@pytest.fixture
+async def queue(azurite: str, unique_name: str) -> AsyncIterator[MessageQueue]:
+    async with AzureStorage.connect(StorageSettings(connection_string=azurite)) as storage:
+        yield storage.queue(unique_name)
+
+
+@pytest.fixture
+async def host(azurite: str, unique_name: str) -> AsyncIterator[QueueClient]:
+    async with QueueClient.from_connection_string(azurite, unique_name, api_version="2025-11-05") as client:
+        yield client
+
+
+async def test_a_message_is_base64_and_never_expires(queue: MessageQueue, host: QueueClient) -> None:
+    await queue.send(json.dumps({"batch_id": "ä"}).encode())
+
+    message = await host.receive_message()
+
+    assert message is not None
+    assert json.loads(base64.b64decode(message.content, validate=True)) == {"batch_id": "ä"}
+    assert message.expires_on is not None
+    assert message.expires_on.year == 9999
+
+
+async def test_a_delayed_message_waits(queue: MessageQueue, host: QueueClient) -> None:
+    await queue.send(b"later", delay_seconds=60)
+    await queue.send(b"now")
+
+    received = [message async for message in host.receive_messages()]
+
+    assert [base64.b64decode(message.content) for message in received] == [b"now"]
+
+
+async def test_any_bytes_are_a_message(queue: MessageQueue, host: QueueClient) -> None:
+    body = bytes(range(256))
+
+    await queue.send(body)
+
+    message = await host.receive_message()
+    assert message is not None
+    assert base64.b64decode(message.content) == body
