@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.azurite import find_azurite, running_azurite
+from devhost.azurite import Azurite
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -33,10 +33,10 @@ def assets() -> Path:
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of a running Azurite. Without Azurite tests skip, in CI they fail."""
-    program = find_azurite()
-    if program is None:
+    executable = Path(os.environ.get("AZURITE_BIN") or _REPOSITORY / "node_modules/.bin/azurite")
+    if not executable.exists():
         if os.environ.get("CI"):
             pytest.fail("Azurite is not installed, and CI must not pass without it")
         pytest.skip("Azurite is not installed: run make setup")
-    with running_azurite(program, tmp_path_factory.mktemp("azurite")) as connection_string:
-        yield connection_string
+    with Azurite(tmp_path_factory.mktemp("azurite"), executable=executable) as running:
+        yield running.connection_string

@@ -11,16 +11,23 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from devhost.azurite import ACCOUNT, ACCOUNT_KEY
 from inference.errors import StorageForbidden, StorageUnavailable
 from inference.settings import StorageSettings
 from inference.storage import ABSENT, BlobStore, PreconditionFailed
 from inference.storage.azure import AzureStorage, retry
-from tests.azurite import connection_string
 
 MIB = 1024 * 1024
 
 #: The connection is reset when the whole request is in.
 HANG_UP = web.Response(status=599)
+
+
+def account_at(endpoint: str) -> StorageSettings:
+    return StorageSettings(
+        connection_string=f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+        f"BlobEndpoint={endpoint}/{ACCOUNT};QueueEndpoint={endpoint}/{ACCOUNT};"
+    )
 
 
 def failure(status: int, code: str, **headers: str) -> web.Response:
@@ -72,8 +79,7 @@ async def server() -> AsyncIterator[ScriptedStorage]:
 @pytest.fixture
 async def blobs(server: ScriptedStorage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BlobStore]:
     monkeypatch.setattr(retry, "FIRST_BACKOFF_SECONDS", 0.0)
-    settings = StorageSettings(connection_string=connection_string(server.endpoint, server.endpoint))
-    async with AzureStorage.connect(settings) as storage:
+    async with AzureStorage.connect(account_at(server.endpoint)) as storage:
         yield storage.blobs("results")
 
 
@@ -175,8 +181,7 @@ async def test_a_container_that_is_being_deleted_is_waited_for_by_the_caller(
 
 async def test_storage_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_BACKOFF_SECONDS", 0.0)
-    nothing = "http://127.0.0.1:1"  # tcpmux: nothing listens there
-    async with AzureStorage.connect(StorageSettings(connection_string=connection_string(nothing, nothing))) as storage:
+    async with AzureStorage.connect(account_at("http://127.0.0.1:1")) as storage:  # nothing listens there
         with pytest.raises(StorageUnavailable):
             await storage.blobs("results").read("a")
         with pytest.raises(StorageUnavailable):
