@@ -4,8 +4,7 @@ It never kills: Azurite writes what it acknowledged some seconds later, and at S
 """
 
 import contextlib
-import os
-import signal
+import re
 import socket
 import subprocess
 import time
@@ -23,6 +22,9 @@ ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 START_SECONDS = 30.0
+
+_LISTENING = re.compile(r"Azurite (\w+) service (?:is )?successfully listen(?:s|ing) (?:at|on) (http://\S+)")
+_SERVICES = ("Blob", "Queue", "Table")
 
 
 def is_listening(port: int, host: str = "127.0.0.1") -> bool:
@@ -43,65 +45,51 @@ def find_executable(folders: Sequence[Path]) -> Path:
     )
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Azurite:
-    """Azurite with its data in `location`; port 0 means a free one. A context manager, or `start` and `stop`."""
+    """Azurite with its data in `location`; port 0 is a free one. A context manager, or `start` and `stop`."""
 
     def __init__(
-        self,
-        location: Path,
-        *,
-        blob_port: int = 0,
-        queue_port: int = 0,
-        table_port: int = 0,
-        executable: Path | None = None,
+        self, location: Path, *, executable: Path, blob_port: int = 0, queue_port: int = 0, table_port: int = 0
     ) -> None:
         self._location = location
         self._executable = executable
-        self._given_ports = (blob_port, queue_port, table_port)
-        self.blob_port, self.queue_port, self.table_port = self._given_ports
+        self._ports = {"blob": blob_port, "queue": queue_port, "table": table_port}
+        self._log = location / "azurite.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._endpoints: dict[str, str] = {}
 
     @property
     def connection_string(self) -> str:
-        """The explicit connection string of the account on these ports."""
-        endpoints = {"Blob": self.blob_port, "Queue": self.queue_port, "Table": self.table_port}
-        services = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/{ACCOUNT};" for name, port in endpoints.items())
+        """The explicit connection string of its account. Raises HostError before it has started."""
+        if not self._endpoints:
+            raise HostError("Azurite has not started.")
+        services = "".join(f"{name}Endpoint={self._endpoints[name]}/{ACCOUNT};" for name in _SERVICES)
         return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{services}"
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
-        executable = self._executable or find_executable([Path.cwd(), Path(__file__).resolve().parents[1]])
         self._location.mkdir(parents=True, exist_ok=True)
-        self.blob_port, self.queue_port, self.table_port = (port or free_port() for port in self._given_ports)
-        command = [str(executable), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+        command = [str(self._executable), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
         command += ["--location", str(self._location)]
-        command += ["--blobPort", str(self.blob_port), "--queuePort", str(self.queue_port)]
-        command += ["--tablePort", str(self.table_port)]
-        with (self._location / "azurite.log").open("ab") as output:
+        for service, port in self._ports.items():
+            command += [f"--{service}Port", str(port)]
+        with self._log.open("wb") as output:
             # Its own session: Ctrl-C in a terminal must not stop storage before the host has drained.
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     def wait_until_ready(self) -> None:
-        """Wait until blobs and queues answer. Raises HostError when Azurite ends or takes too long."""
+        """Wait until every service listens. Raises HostError when Azurite ends or takes too long."""
         deadline = time.monotonic() + START_SECONDS
-        while not self.is_ready():
+        while len(self._endpoints) < len(_SERVICES):
+            self._endpoints = dict(_LISTENING.findall(self._log.read_text(errors="replace")))
             if self._process is None or self._process.poll() is not None:
-                raise HostError(f"Azurite ended at its start; see {self._location / 'azurite.log'}.")
+                raise HostError(f"Azurite ended at its start; see {self._log}.")
             if time.monotonic() > deadline:
                 self.stop()
-                raise HostError(f"Azurite did not answer within {START_SECONDS:g} s.")
-            time.sleep(0.05)
-
-    def is_ready(self) -> bool:
-        return is_listening(self.blob_port) and is_listening(self.queue_port)
+                raise HostError(f"Azurite did not answer within {START_SECONDS:g} s; see {self._log}.")
+            time.sleep(0.02)
 
     def start(self) -> Self:
         """Start and wait until it answers."""
@@ -111,12 +99,10 @@ class Azurite:
 
     def stop(self) -> None:
         """Ask it to end (SIGTERM) and wait until it has saved its data."""
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGTERM)
-        self._process.wait()
-        self._process = None
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
 
     def __enter__(self) -> Self:
         return self.start()

@@ -123,6 +123,7 @@ class Host:
             self.state = "Running"
             self._triggers.start()
         console.say(console.banner(self.functions, self._options.base_url, self.route_prefix))
+        console.log(f"Now listening on: {self._options.base_url}")
         if not self.functions and self.state != "Error":
             console.log("No job functions found. Try making your job classes and methods public.")
 

@@ -1,18 +1,14 @@
-"""Owns ASP.NET route templates: parsing, constraints, matching a path, and the order in which the host tries them.
+"""Owns ASP.NET route templates: parsing, matching a path, and the order in which the host tries them.
 
 It knows nothing of functions, methods or requests.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
-from uuid import UUID
 
 from devhost.errors import ConfigurationError
-
-Constraint = Callable[[str], bool]
+from devhost.route_constraints import Constraint, make_constraint
 
 _PARAMETER = re.compile(r"^(\*{0,2})([^*:=?{}/]+)((?::.*)?)$", re.DOTALL)
 
@@ -42,7 +38,7 @@ class RouteTemplate:
         self.text = text.strip("/")
         self.segments = tuple(_parse_segment(segment, text) for segment in _split_segments(self.text))
         self.parameters = [part for segment in self.segments for part in segment if isinstance(part, Parameter)]
-        if any(parameter.is_catch_all for parameter in self.parameters[:-1]):
+        if any(is_catch_all(part) for segment in self.segments[:-1] for part in segment):
             raise ConfigurationError(f"Route '{text}': a catch-all parameter must come last.")
         if len({parameter.name.lower() for parameter in self.parameters}) < len(self.parameters):
             raise ConfigurationError(f"Route '{text}': a parameter appears twice.")
@@ -105,6 +101,10 @@ def _compare_parts(one: Part, two: Part) -> int:
     if isinstance(one, Parameter) or isinstance(two, Parameter):
         return 1 if isinstance(one, Parameter) else -1
     return (one.lower() > two.lower()) - (one.lower() < two.lower())
+
+
+def is_catch_all(part: Part) -> bool:
+    return isinstance(part, Parameter) and part.is_catch_all
 
 
 def _may_be_missing(parameter: Parameter) -> bool:
@@ -179,7 +179,7 @@ def _parse_parameter(text: str, template: str) -> Parameter:
     stars, name, constraints = match.groups()
     return Parameter(
         name=name,
-        constraints=tuple(_constraint(item, template) for item in _split_constraints(constraints)),
+        constraints=tuple(make_constraint(item, template) for item in _split_constraints(constraints)),
         default=default,
         is_optional=is_optional,
         is_catch_all=bool(stars),
@@ -196,102 +196,3 @@ def _split_constraints(text: str) -> list[str]:
         else:
             items[-1] += character
     return [item for item in items if item]
-
-
-def _constraint(text: str, template: str) -> Constraint:
-    name, _, rest = text.partition("(")
-    arguments = rest.removesuffix(")")
-    try:
-        return _CONSTRAINTS[name.lower()](arguments)
-    except (KeyError, ValueError, TypeError, re.error) as error:
-        raise ConfigurationError(f"Route '{template}': '{text}' is not a constraint that the host knows.") from error
-
-
-def _parses(parse: Callable[[str], object], _arguments: str) -> Constraint:
-    def accepts(value: str) -> bool:
-        try:
-            parse(value)
-        except ValueError:
-            return False
-        return True
-
-    return accepts
-
-
-def _bounded_integer(bits: int) -> Callable[[str], object]:
-    limit = 1 << (bits - 1)
-
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", value) or not -limit <= int(value) < limit:
-            raise ValueError(value)
-        return int(value)
-
-    return parse
-
-
-def _number(value: str) -> float:
-    if "_" in value:
-        raise ValueError(value)
-    return float(value)
-
-
-def _boolean(value: str) -> bool:
-    if value.strip().lower() not in {"true", "false"}:
-        raise ValueError(value)
-    return value.lower() == "true"
-
-
-def _matches(pattern: str) -> Constraint:
-    return lambda value: re.search(pattern, value, re.IGNORECASE) is not None
-
-
-def _length(arguments: str) -> Constraint:
-    low, _, high = arguments.partition(",")
-    least, most = int(low), int(high or low)
-    return lambda value: least <= len(value) <= most
-
-
-def _range(arguments: str) -> Constraint:
-    low, _, high = arguments.partition(",")
-    return _between(int(low), int(high))
-
-
-def _between(least: int | None, most: int | None) -> Constraint:
-    is_long = _parses(_bounded_integer(64), "")
-
-    def accepts(value: str) -> bool:
-        return is_long(value) and (least is None or int(value) >= least) and (most is None or int(value) <= most)
-
-    return accepts
-
-
-def _minimum_length(arguments: str) -> Constraint:
-    least = int(arguments)
-    return lambda value: len(value) >= least
-
-
-def _maximum_length(arguments: str) -> Constraint:
-    most = int(arguments)
-    return lambda value: len(value) <= most
-
-
-#: The inline constraints of ASP.NET Core (RouteOptions.GetDefaultConstraintMap) that make sense in a Functions route.
-_CONSTRAINTS: Mapping[str, Callable[[str], Constraint]] = {
-    "int": partial(_parses, _bounded_integer(32)),
-    "long": partial(_parses, _bounded_integer(64)),
-    "bool": partial(_parses, _boolean),
-    "datetime": partial(_parses, datetime.fromisoformat),
-    "decimal": partial(_parses, _number),
-    "double": partial(_parses, _number),
-    "float": partial(_parses, _number),
-    "guid": partial(_parses, UUID),
-    "alpha": lambda _: _matches(r"^[a-z]*$"),
-    "regex": _matches,
-    "required": lambda _: bool,
-    "length": _length,
-    "minlength": _minimum_length,
-    "maxlength": _maximum_length,
-    "min": lambda arguments: _between(int(arguments), None),
-    "max": lambda arguments: _between(None, int(arguments)),
-    "range": _range,
-}

@@ -50,7 +50,7 @@ class WorkerPool:
         self._keepers: list[asyncio.Task[None]] = []
         self._next = 0
         self._some_ready = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         #: The first worker's metadata, or the failure that it reported.
         self.loaded: asyncio.Future[Metadata | Outcome] = asyncio.get_running_loop().create_future()
 
@@ -90,21 +90,21 @@ class WorkerPool:
             if ready:
                 self._next = (self._next + 1) % len(ready)
                 return ready[self._next]
-            if self._stopping or (self.loaded.done() and isinstance(self.loaded.result(), Outcome)):
+            if self._stopping.is_set() or (self.loaded.done() and isinstance(self.loaded.result(), Outcome)):
                 raise HostNotRunning("Function host is not running.")
             self._some_ready.clear()
             await self._some_ready.wait()
 
     async def _keep_one_alive(self) -> None:
         quick_deaths = 0
-        while not self._is_stopping():
+        while not self._stopping.is_set():
             started = time.monotonic()
             worker = await WorkerProcess.start(self._app_dir, self._environment)
             self._workers.append(worker)
             await self._run(worker)
             code = await worker.stop()
             self._workers.remove(worker)
-            if self._is_stopping():
+            if self._stopping.is_set():
                 return
             console.log(f"Language worker process exited. Pid={worker.pid}. python exited with code {code}.")
             if self.loaded.done() and isinstance(self.loaded.result(), Outcome):
@@ -129,18 +129,15 @@ class WorkerPool:
         await worker.channel.closed
         worker.is_ready = False
 
-    def _is_stopping(self) -> bool:
-        return self._stopping
-
     def announce_stop(self) -> None:
         """Tell every worker that the host is stopping; they go on until `stop`."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._workers:
             worker.drain()
 
     async def stop(self) -> None:
         """End all workers, drained or not."""
-        self._stopping = True
+        self._stopping.set()
         self._some_ready.set()
         await asyncio.gather(*(worker.stop() for worker in list(self._workers)))
         for keeper in self._keepers:
@@ -149,7 +146,7 @@ class WorkerPool:
 
     def kill(self) -> None:
         """End all workers at once."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._workers:
             worker.kill()
 

@@ -1,0 +1,68 @@
+"""Frames on the socket between host and worker, whatever the pieces they arrive in."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from devhost.framing import FrameProtocol, Header, encode_frame
+from devhost.messages import (
+    Invocation,
+    Outcome,
+    Value,
+    pack_invocation,
+    pack_outcome,
+    unpack_invocation,
+    unpack_outcome,
+)
+
+
+class Collector(FrameProtocol):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[tuple[Header, bytes]] = []
+
+    def frame_received(self, header: Header, body: memoryview) -> None:
+        self.frames.append((header, bytes(body)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    frames = [({"n": n}, chance.randbytes(chance.choice([0, 1, 11, 12, 13, 500, 70_000]))) for n in range(20)]
+    stream = b"".join(b"".join(encode_frame(header, [body])) for header, body in frames)
+    collector = Collector()
+
+    position = 0
+    while position < len(stream):
+        size = chance.choice([1, 2, 12, 100, 65_536])
+        collector.data_received(stream[position : position + size])
+        position += size
+
+    assert collector.frames == frames
+
+
+def test_an_invocation_survives_the_trip_with_its_bytes() -> None:
+    request = {"method": "POST", "url": "u", "headers": {}, "params": {}, "query": {}, "body": b"\x00\xff"}
+    invocation = Invocation(
+        "id",
+        "function",
+        [("req", Value("http", dict(request))), ("blob", Value("bytes", b"blob")), ("none", Value(None, None))],
+        {"Id": Value("string", "7")},
+        "00-trace",
+        "state",
+    )
+
+    header, body = pack_invocation(5, invocation)
+
+    assert unpack_invocation(header, memoryview(b"".join(body))) == invocation
+
+
+def test_an_outcome_survives_the_trip_with_its_bytes() -> None:
+    reply = {"status": 201, "headers": {"a": "b"}, "cookies": ["c=d"], "body": b"\x00reply"}
+    outcome = Outcome(True, Value("http", dict(reply)), {"out": Value("bytes", b"\x01"), "text": Value("string", "t")})
+
+    header, body = pack_outcome(5, outcome)
+
+    assert unpack_outcome(header, memoryview(b"".join(body))) == outcome

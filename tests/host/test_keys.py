@@ -1,0 +1,46 @@
+"""Access keys: made once, kept, and what each opens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from devhost.keys import Keys, load_keys
+
+KEYS = Keys(master="m", system=("s",), host=("h",), functions={"score": ("f",), "other": ("o",)})
+
+
+@pytest.mark.parametrize(
+    ("key", "level", "opens"),
+    [
+        (None, "ANONYMOUS", True),
+        ("wrong", "ANONYMOUS", True),
+        (None, "FUNCTION", False),
+        ("wrong", "FUNCTION", False),
+        ("f", "FUNCTION", True),
+        ("o", "FUNCTION", False),
+        ("h", "FUNCTION", True),
+        ("s", "FUNCTION", False),
+        ("m", "FUNCTION", True),
+        ("f", "ADMIN", False),
+        ("h", "ADMIN", False),
+        ("m", "ADMIN", True),
+        ("ü", "FUNCTION", False),
+    ],
+)
+def test_a_key_opens_what_it_opens_on_the_real_host(key: str | None, level: str, opens: bool) -> None:
+    assert KEYS.opens(key, "score", level) is opens
+
+
+def test_keys_are_made_once_and_kept_where_only_the_user_can_read_them(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+
+    first = load_keys(folder, ["Score"])
+    second = load_keys(folder, ["Score"])
+
+    assert first == second
+    assert len({first.master, *first.host, *first.functions["Score"]}) == 3
+    assert json.loads((folder / "host.json").read_text())["masterKey"]["name"] == "master"
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
