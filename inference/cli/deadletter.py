@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +51,7 @@ def list_records(
     if json:
         print_json({"deadletters": list(records)})
         return
-    shown = [record for record, _ in zip(records, range(_TABLE_RECORDS if limit is None else limit), strict=False)]
+    shown = islice(records, limit or _TABLE_RECORDS)
     columns = ("BATCH", "INDEX", "ID", "CODE", "ATTEMPTS", "LAST", "URL")
     names = ("batch_id", "index", "id", "code", "attempts", "last_at", "url")
     print_table(columns, ([record.get(name) for name in names] for record in shown))
@@ -106,8 +106,7 @@ def replay(
     if json:
         print_json(reply)
         return
-    verb = "would be" if dry_run else "are"
-    print(f"{_count(reply['replayed'])} {verb} tried again.")
+    print(f"{'Would replay' if dry_run else 'Replaying'} {_count(reply['replayed'])}.")
     for batch in reply["batches"]:
         print(f"  {batch['batch_id']}  round {batch['round']}, {_count(batch['items'])}")
 
@@ -137,7 +136,7 @@ def purge(
     if json:
         print_json(reply)
         return
-    print(f"{_count(reply['purged'])} {'would be' if dry_run else 'are'} purged.")
+    print(f"{'Would purge' if dry_run else 'Purged'} {_count(reply['purged'])}.")
 
 
 @app.command()

@@ -49,7 +49,7 @@ def _program(
 def run() -> None:
     """Run the program and exit: 0 done, 1 the work failed, 2 the call was wrong."""
     try:
-        app()
+        app(prog_name="onnxfn")
     except Failure as failure:
         print(f"onnxfn: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)

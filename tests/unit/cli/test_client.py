@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from inference.cli.client import Client, Refused, Route, Unreachable, model_segments
+from inference.cli.failure import ExitCode, Failure, WrongCall
+from tests.unit.cli.service import Reply, Service, refusal
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code"),
+    [
+        *((status, ExitCode.WRONG_CALL) for status in (400, 401, 404, 409, 413, 415)),
+        *((status, ExitCode.WORK_FAILED) for status in (422, 424, 429, 500, 503, 504)),
+    ],
+)
+def test_an_error_of_the_service_is_its_sentence_and_code(service: Service, status: int, exit_code: ExitCode) -> None:
+    service.answer("GET /api/models", refusal(status, "some_code", "It went wrong."))
+
+    with pytest.raises(Refused) as refused:
+        Client(service.url).read_json("/models")
+
+    assert str(refused.value) == "It went wrong. (some_code)"
+    assert (refused.value.status, refused.value.code, refused.value.exit_code) == (status, "some_code", exit_code)
+
+
+def test_the_hosts_own_401_asks_for_a_key(service: Service) -> None:
+    service.answer("GET /api/models", Reply(b"", 401))
+
+    with pytest.raises(Refused, match="ONNXFN_KEY"):
+        Client(service.url).read_json("/models")
+
+
+def test_the_hosts_own_404_says_that_it_is_the_url(service: Service) -> None:
+    with pytest.raises(Refused, match="is --url right"):
+        Client(service.url).read_json("/models")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b""])
+def test_a_reply_that_is_no_json_object_is_not_from_this_service(service: Service, body: bytes) -> None:
+    service.answer("GET /api/models", Reply(body))
+
+    with pytest.raises(Failure, match="does not answer like this service"):
+        Client(service.url).read_json("/models")
+
+
+def test_where_nothing_listens_the_sentence_says_how_to_start_it() -> None:
+    with socket.socket() as bound:  # bound, not listening: connections are refused
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+        with pytest.raises(Unreachable, match="start it with `onnxfn start`"):
+            Client(url).read_json("/models")
+
+
+def test_a_key_goes_in_the_header_that_functions_reads(service: Service) -> None:
+    service.answer("GET /api/models", {})
+
+    Client(service.url, "secret").read_json("/models")
+    Client(service.url).read_json("/models")
+
+    assert [call.headers.get("x-functions-key") for call in service.calls] == ["secret", None]
+
+
+def test_options_that_were_not_given_are_not_sent(service: Service) -> None:
+    service.answer("GET /api/deadletters", {})
+
+    Client(service.url).read_json("/deadletters", {"batch_id": "a&b", "code": None, "limit": 2})
+
+    assert service.calls[0].query == {"batch_id": "a&b", "limit": "2"}
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/api", "/api/"])
+def test_the_url_may_end_in_the_api_prefix(service: Service, suffix: str) -> None:
+    service.answer("GET /api/models", {"models": []})
+
+    assert Client(service.url + suffix).read_json("/models") == {"models": []}
+
+
+@pytest.mark.parametrize("url", ["localhost:7071", "ftp://host", "http://", "http://host:port", "http://h/?a=b", ""])
+def test_a_url_that_is_none_is_a_wrong_call(url: str) -> None:
+    with pytest.raises(WrongCall, match="is not like"):
+        Client(url)
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    service.answer("GET /api/models", {"models": []})
+
+    assert Client(service.url).read_json("/models") == {"models": []}
+
+
+def test_segments_of_a_route_are_quoted() -> None:
+    assert str(Route("batches", "a/b?c") / "results") == "/batches/a%2Fb%3Fc/results"
+
+
+@pytest.mark.parametrize(
+    ("model", "segments"),
+    [(None, ()), ("digits", ("models", "digits")), ("digits:2", ("models", "digits", "versions", "2"))],
+)
+def test_a_model_is_a_name_and_perhaps_a_version(model: str | None, segments: tuple[str, ...]) -> None:
+    assert model_segments(model) == segments
+
+
+@pytest.mark.parametrize("model", [":1", "digits:", ":"])
+def test_half_a_model_is_a_wrong_call(model: str) -> None:
+    with pytest.raises(WrongCall):
+        model_segments(model)

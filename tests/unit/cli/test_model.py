@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.cli.service import Program, Service
+
+LOADED: dict[str, Any] = {
+    "name": "digits",
+    "version": "2",
+    "versions": [{"version": "1", "state": "unloaded"}, {"version": "2", "state": "ready"}],
+    "state": "ready",
+    "task": "classification",
+    "labels": ["0", "1", "2"],
+    "sha256": "ab" * 32,
+}
+UNLOADED = {**LOADED, "name": "other", "state": "unloaded", "task": None, "labels": None, "sha256": None}
+
+
+def test_models_are_a_table(onnxfn: Program, service: Service) -> None:
+    service.answer("GET /api/models", {"models": [LOADED, UNLOADED]})
+
+    lines = onnxfn("model", "list").out.splitlines()
+
+    assert lines[0].split() == ["NAME", "SERVES", "VERSIONS", "STATE", "TASK", "LABELS", "SHA256"]
+    assert lines[1].split() == ["digits", "2", "1,", "2", "ready", "classification", "3", "abababababab"]
+    assert lines[2].split() == ["other", "2", "1,", "2", "unloaded"]
+
+
+def test_models_in_json_are_the_services_reply(onnxfn: Program, service: Service) -> None:
+    service.answer("GET /api/models", {"models": [LOADED]})
+
+    assert onnxfn("model", "list", "--json").json == {"models": [LOADED]}

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.service import Program, Reply, Service, refusal
+
+REPLY = {
+    "id": "1",
+    "model": "digits",
+    "version": "1",
+    "task": "classification",
+    "predictions": [{"label": "7", "score": 0.98}],
+    "timings_ms": {"fetch": 1.0, "run": 2.5},
+}
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "a seven.png"
+    path.write_bytes(bytes(range(256)))
+    return path
+
+
+def test_a_file_is_sent_as_its_bytes(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", REPLY)
+
+    done = onnxfn("score", str(scan), "--top-k", "3", "--json")
+
+    assert (done.code, done.json, done.err) == (0, REPLY, "")
+    assert service.calls[0].body == scan.read_bytes()
+    assert service.calls[0].query == {"top_k": "3"}
+    assert service.calls[0].headers["content-type"] == "application/octet-stream"
+
+
+def test_a_url_is_sent_for_the_service_to_fetch(onnxfn: Program, service: Service) -> None:
+    service.answer("POST /api/models/digits/versions/2/score", REPLY)
+
+    done = onnxfn("score", "https://host/7.png", "--model", "digits:2", "--top-k", "1", "--min-score", "0.5")
+
+    assert done.code == 0
+    assert service.calls[0].json == {"url": "https://host/7.png", "parameters": {"top_k": 1, "min_score": 0.5}}
+
+
+def test_a_person_reads_the_label_and_its_score(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", REPLY)
+
+    done = onnxfn("score", str(scan))
+
+    assert done.out.splitlines() == [f"{scan}  digits:1  3.5 ms", "  7  0.9800"]
+
+
+def test_a_person_reads_the_box_of_a_detection(onnxfn: Program, service: Service, scan: Path) -> None:
+    box = {"label": "car", "score": 0.9, "xmin": 1.4, "ymin": 2.0, "xmax": 30.6, "ymax": 40.0}
+    service.answer("POST /api/score", {**REPLY, "task": "detection", "predictions": [box]})
+
+    assert "  car  0.9000  (1, 2) to (31, 40)" in onnxfn("score", str(scan)).out
+
+
+def test_several_images_are_one_document_in_their_order(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", REPLY, refusal(422, "image_invalid", "No image."), {**REPLY, "id": "3"})
+
+    done = onnxfn("score", str(scan), str(scan), str(scan), "--json")
+
+    assert done.code == 1
+    assert done.json == {
+        "results": [REPLY, {"id": str(scan), "error": "No image.", "code": "image_invalid"}, {**REPLY, "id": "3"}]
+    }
+    assert done.err == "onnxfn: 1 of 3 images could not be scored.\n"
+
+
+def test_an_image_that_fails_among_several_is_named(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", REPLY, refusal(422, "image_invalid", "No image."))
+
+    done = onnxfn("score", str(scan), str(scan))
+
+    assert done.code == 1
+    assert f"onnxfn: {scan}: No image. (image_invalid)" in done.err
+
+
+@pytest.mark.parametrize(("reply", "code"), [(refusal(422, "image_invalid"), 1), (refusal(404, "model_not_found"), 2)])
+def test_an_image_that_fails_alone_ends_the_program_with_its_reason(
+    onnxfn: Program, service: Service, scan: Path, reply: Reply, code: int
+) -> None:
+    service.answer("POST /api/score", reply)
+
+    done = onnxfn("score", str(scan), "--json")
+
+    assert (done.code, done.out) == (code, "")
+    assert done.err == f"onnxfn: It cannot be. ({reply.value['code']})\n"
+
+
+def test_nothing_is_sent_when_a_file_is_missing(onnxfn: Program, service: Service, scan: Path) -> None:
+    done = onnxfn("score", str(scan), "no-such-file.png")
+
+    assert (done.code, done.err) == (2, "onnxfn: There is no file no-such-file.png.\n")
+    assert not service.calls
