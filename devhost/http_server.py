@@ -3,10 +3,12 @@
 The admin API and the landing page are other modules'; a request that no function answers is handed on.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from devhost import console
 from devhost.binding_expressions import json_properties
@@ -23,6 +25,9 @@ DEFAULT_BODY_LIMIT_BYTES = 104_857_600
 
 #: The host writes its own framing of the body.
 _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
+
+#: Kestrel refuses to send anything else in a header.
+_SENDABLE_HEADER = re.compile(r"[\t\x20-\x7e]*\Z")
 
 Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 Fallback = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -166,8 +171,9 @@ def make_response(reply: Value | None) -> web.Response:
     if reply.kind != "http":
         text = reply.data if isinstance(reply.data, bytes) else str(reply.data).encode()
         return web.Response(body=text, headers={"Content-Type": "text/plain; charset=utf-8"})
-    headers = {name: value for name, value in reply.data["headers"].items() if name.lower() not in _FRAMING_HEADERS}
-    response = web.Response(status=reply.data["status"], headers=headers, body=reply.data["body"] or None)
-    for cookie in reply.data["cookies"]:
-        response.headers.add("Set-Cookie", cookie)
-    return response
+    headers = [(name, value) for name, value in reply.data["headers"].items() if name.lower() not in _FRAMING_HEADERS]
+    headers += [("Set-Cookie", cookie) for cookie in reply.data["cookies"]]
+    for name, value in headers:
+        if not _SENDABLE_HEADER.match(f"{name}: {value}"):
+            raise ValueError(f"invalid non-ASCII or control character in header {name!r}")
+    return web.Response(status=reply.data["status"], headers=CIMultiDict(headers), body=reply.data["body"] or None)

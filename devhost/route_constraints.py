@@ -1,4 +1,4 @@
-"""Owns the inline constraints of ASP.NET routes, such as `int`, `length(2,5)` and `regex(^a)`: text in, predicate out."""
+"""Owns the inline constraints of ASP.NET routes, such as `int` or `length(2,5)`: text in, predicate out."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -53,7 +53,7 @@ class HostProcess:
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
-        self._app_dir = app_dir
+        self.app_dir = app_dir
         self._environment = environment or {}
         self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
@@ -91,7 +91,7 @@ class HostProcess:
 
     def launch(self) -> Self:
         """Start the process without waiting for it."""
-        command = [sys.executable, "-m", "devhost", "--script-root", str(self._app_dir), "--port", "0"]
+        command = [sys.executable, "-m", "devhost", "--script-root", str(self.app_dir), "--port", "0"]
         self._process = subprocess.Popen(
             [*command, *self._arguments],
             cwd=_REPOSITORY,
