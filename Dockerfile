@@ -1,0 +1,26 @@
+# The Functions host with Python 3.13 (amd64 only). For a build that can be repeated, pin the moving tag by its digest:
+#   docker buildx imagetools inspect mcr.microsoft.com/azure-functions/python:4-python3.13
+#   docker build --build-arg TAG=4-python3.13@sha256:... .
+# It runs as root on port 80, as Microsoft ships it: other users are not supported (Azure/azure-functions-docker#424).
+ARG TAG=4-python3.13
+FROM mcr.microsoft.com/azure-functions/python:${TAG}
+
+ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
+    AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
+    INFERENCE_MODEL_REPOSITORY=/home/site/wwwroot/samples/models
+
+# What changes least comes first, so that a change of code rebuilds a layer of a few kilobytes.
+COPY requirements.txt /requirements.txt
+RUN python -m pip install --disable-pip-version-check --no-cache-dir --require-hashes --only-binary :all: \
+        -r /requirements.txt
+
+COPY samples/models/ /home/site/wwwroot/samples/models/
+COPY function_app.py host.json /home/site/wwwroot/
+COPY inference/ /home/site/wwwroot/inference/
+RUN python -m compileall -q /home/site/wwwroot
+
+EXPOSE 80
+
+# For docker and compose; Container Apps has its own probes (infra/bicep/api.bicep).
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://localhost/api/health', timeout=5)"]

@@ -1,0 +1,1 @@
+"""The deployment files, read as data and held against the code."""
