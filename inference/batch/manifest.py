@@ -1,0 +1,256 @@
+"""Owns the reading of manifests: JSON Lines, CSV or plain urls, perhaps gzip, as a stream of items.
+
+It refuses to judge urls (a bad one is a failed row) and to hold a manifest in memory. Every fault names its line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+
+import orjson
+
+from inference.batch.messages import read_json
+from inference.errors import InvalidManifest
+
+#: The caller's id or None, and the url.
+type Item = tuple[str | None, str]
+type Parser = Callable[[list[bytes], int], list[Item]]
+
+MAX_ID_CHARACTERS = 256
+#: A url of 2,048 characters and an id of 256, escaped, fit with room to spare; a file without line ends does not.
+MAX_LINE_BYTES = 16 * 1024
+#: Bytes parsed between two turns of the event loop: about 3 ms, so that other work of the process goes on.
+_SLICE_BYTES = 64 * 1024
+_GZIP_MAGIC = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+_OPENING_BRACE, _QUOTE = b'{"'
+
+
+async def read_items(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[Item]]:
+    """Yield the items of a manifest in its order, some hundreds at a time. Raises InvalidManifest."""
+    parse: Parser | None = None
+    table: CsvTable | None = None
+    number = 1
+    async for lines in _split_lines(_inflate(chunks)):
+        if parse is None:
+            start = next((at for at, line in enumerate(lines) if line.strip()), len(lines))
+            lines, number = lines[start:], number + start
+            if not lines:
+                continue
+            table = CsvTable.of_header(lines[0], number)
+            parse = table.parse if table else _parse_lines
+        yield parse(lines, number)
+        number += len(lines)
+    if table:
+        table.close()
+
+
+def read_item(value: object, where: str) -> Item:
+    """Return the item that a JSON value stands for: a url or `{"id"?, "url"}`. Raises InvalidManifest."""
+    if isinstance(value, str):
+        value = {"url": value}
+    if not isinstance(value, Mapping):
+        raise InvalidManifest(f"{where}: neither a url nor an object with one.")
+    if unknown := value.keys() - {"id", "url"}:
+        raise InvalidManifest(f"{where}: unknown field {min(unknown)[:64]!r}; known are id and url.")
+    url, id_ = value.get("url"), value.get("id")
+    if not isinstance(url, str) or not url.strip():
+        raise InvalidManifest(f"{where}: no url.")
+    if "id" in value and not isinstance(id_, str):
+        raise InvalidManifest(f"{where}: id is not text.")
+    return _check_id(id_, where), url.strip()
+
+
+def _check_id(id_: str | None, where: str) -> str | None:
+    if id_ is not None and len(id_) > MAX_ID_CHARACTERS:
+        raise InvalidManifest(f"{where}: id is longer than {MAX_ID_CHARACTERS} characters.")
+    return id_
+
+
+def _parse_lines(lines: list[bytes], number: int) -> list[Item]:
+    """Parse lines of JSON objects, JSON strings or bare urls, which may be mixed. This is the hot loop."""
+    items: list[Item] = []
+    for at, padded in enumerate(lines, number):
+        line = padded.strip()
+        if not line:
+            continue
+        if line[0] != _OPENING_BRACE and line[0] != _QUOTE:
+            items.append((None, _read_url(line, at)))
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as exc:
+            raise InvalidManifest(f"line {at}: not JSON ({exc.msg}).") from None
+        # Every key and every text has two quotes; any other number means an escape, a non-text or a key that
+        # stands twice, which orjson does not tell: those rare lines are read again by the strict reader.
+        if type(value) is dict and line.count(b'"') != 4 * len(value):
+            value = _read_strictly(line, at)
+        items.append(read_item(value, f"line {at}"))
+        if len(line) > MAX_LINE_BYTES:
+            raise InvalidManifest(f"line {at}: longer than {MAX_LINE_BYTES} bytes.")
+    return items
+
+
+def _read_url(line: bytes, number: int) -> str:
+    url = _decode(line, number)
+    if "://" not in url:
+        raise InvalidManifest(f"line {number}: no url.")
+    return url
+
+
+def _read_strictly(line: bytes, number: int) -> object:
+    try:
+        return read_json(line)
+    except InvalidManifest as exc:
+        raise InvalidManifest(f"line {number}: {exc.message.removeprefix('line 1: ')}") from None
+
+
+def _decode(line: bytes, number: int) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise InvalidManifest(f"line {number}: not UTF-8 text.") from None
+
+
+class CsvTable:
+    """Rows under a header with the columns `url` and perhaps `id`, as RFC 4180 has them."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self._columns = columns
+        self._url = columns.index("url")
+        self._id = columns.index("id") if "id" in columns else None
+        self._has_header = False
+        #: Lines of a record whose quoted field goes on over line ends, and the number of its first.
+        self._open: list[str] = []
+        self._opened_at = 0
+
+    @classmethod
+    def of_header(cls, line: bytes, number: int) -> CsvTable | None:
+        """Return the table that begins with this line, or None when it is no header. Raises InvalidManifest."""
+        text = _decode(line.strip(), number)
+        if text.startswith("{") or "://" in text:
+            return None
+        columns = [column.strip().lower() for column in next(csv.reader([text]))]
+        if "url" not in columns:
+            return None
+        unknown = [column for column in columns if column not in {"id", "url"}]
+        if unknown or len(set(columns)) < len(columns):
+            raise InvalidManifest(f"line {number}: the columns are url and perhaps id, each once.")
+        return cls(columns)
+
+    def parse(self, lines: list[bytes], number: int) -> list[Item]:
+        """Parse the next lines; the header is the first of the first."""
+        if not self._has_header:
+            self._has_header = True
+            lines, number = lines[1:], number + 1
+        items: list[Item] = []
+        for at, line in enumerate(lines, number):
+            self._open.append(_decode(line.removesuffix(b"\r"), at))
+            self._opened_at = at if len(self._open) == 1 else self._opened_at
+            record = "\n".join(self._open)
+            if record.count('"') % 2 == 0:
+                self._open.clear()
+                if record.strip():
+                    items.append(self._read_record(record, self._opened_at))
+            elif len(record) > MAX_LINE_BYTES:
+                break
+        if self._open and sum(map(len, self._open)) > MAX_LINE_BYTES:
+            raise InvalidManifest(f"line {self._opened_at}: a quoted field does not end.")
+        return items
+
+    def close(self) -> None:
+        """Check that nothing is left open. Raises InvalidManifest."""
+        if self._open:
+            raise InvalidManifest(f"line {self._opened_at}: a quoted field does not end.")
+
+    def _read_record(self, record: str, number: int) -> Item:
+        try:
+            cells = next(csv.reader(record.splitlines(keepends=True) if '"' in record else [record], strict=True))
+        except csv.Error as exc:
+            raise InvalidManifest(f"line {number}: not CSV ({exc}).") from None
+        if len(cells) != len(self._columns):
+            raise InvalidManifest(f"line {number}: {len(cells)} cells under {len(self._columns)} columns.")
+        url = cells[self._url].strip()
+        if not url:
+            raise InvalidManifest(f"line {number}: no url.")
+        id_ = cells[self._id] if self._id is not None else ""
+        return _check_id(id_ or None, f"line {number}"), url
+
+
+async def _split_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield complete lines; the last one needs no line end."""
+    rest, number, is_first = b"", 1, True
+    async for chunk in chunks:
+        for start in range(0, len(chunk), _SLICE_BYTES):
+            data = rest + chunk[start : start + _SLICE_BYTES]
+            if is_first and len(data) >= len(_BOM):
+                data, is_first = data.removeprefix(_BOM), False
+            *lines, rest = data.split(b"\n")
+            if len(rest) > MAX_LINE_BYTES:
+                raise InvalidManifest(f"line {number + len(lines)}: longer than {MAX_LINE_BYTES} bytes.")
+            if lines:
+                yield lines
+                number += len(lines)
+            await asyncio.sleep(0)
+    if rest:
+        yield [rest]
+
+
+async def _inflate(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield `chunks` as they are, or what they unpack to when they are gzip; a bomb unpacks a slice at a time."""
+    head, inflater = b"", None
+    is_known = False
+    async for chunk in chunks:
+        if not is_known:
+            head += chunk
+            if len(head) < len(_GZIP_MAGIC):
+                continue
+            chunk, is_known = head, True
+            inflater = Inflater() if head.startswith(_GZIP_MAGIC) else None
+        if inflater is None:
+            yield chunk
+            continue
+        inflater.feed(chunk)
+        while data := inflater.take():
+            yield data
+    if not is_known:
+        yield head
+    elif inflater is not None:
+        inflater.close()
+
+
+class Inflater:
+    """Unpacks gzip, also several members in a row, never more than a slice at once."""
+
+    def __init__(self) -> None:
+        self._packed = b""
+        self._member = zlib.decompressobj(wbits=31)
+
+    def feed(self, packed: bytes) -> None:
+        """Take the next packed bytes."""
+        self._packed += packed
+
+    def take(self) -> bytes:
+        """Return the next unpacked bytes; none when more packed ones are needed. Raises InvalidManifest."""
+        while True:
+            if self._member.eof:
+                # Padding with zeros after the last member is what tar and some uploaders leave; gzip skips it too.
+                self._packed = self._packed.lstrip(b"\0")
+                if not self._packed:
+                    return b""
+                self._member = zlib.decompressobj(wbits=31)
+            try:
+                data = self._member.decompress(self._packed, _SLICE_BYTES)
+            except zlib.error as exc:
+                raise InvalidManifest(f"The manifest is not readable gzip ({exc}).") from None
+            self._packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            if data or not self._packed:
+                return data
+
+    def close(self) -> None:
+        """Check that the last member is whole. Raises InvalidManifest."""
+        if not self._member.eof:
+            raise InvalidManifest("The manifest is not readable gzip (it ends early).")

@@ -1,0 +1,93 @@
+"""Owns what the batch path asks of the rest of the product, as protocols as small as used; it refuses to build any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from inference.storage import BlobStore, MessageQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One receipt of a queue message, as the host hands it over."""
+
+    body: bytes
+    message_id: str
+    dequeue_count: int = 1
+
+    @property
+    def is_redelivery(self) -> bool:
+        """Whether an earlier delivery failed or was lost with its worker."""
+        return self.dequeue_count > 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPin:
+    """The model version that a whole batch is scored with."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Scorer(Protocol):
+    """Scores one image at a url."""
+
+    async def resolve(self, model: str | None) -> ModelPin:
+        """Return what `NAME[:VERSION]`, or the default model for None, is at this moment.
+
+        Raises ModelNotFound, ModelVersionNotFound, ModelUnavailable.
+        """
+
+    async def score(
+        self, url: str, pin: ModelPin, parameters: Mapping[str, Any], deadline_seconds: float
+    ) -> list[Mapping[str, Any]]:
+        """Return the predictions of exactly that model version. Raises InferenceError."""
+
+
+class Draining(Protocol):
+    """Set when this worker must give its work back (`asyncio.Event` is one)."""
+
+    def is_set(self) -> bool:
+        """Tell whether the worker is shutting down."""
+
+    async def wait(self) -> object:
+        """Return once it is."""
+
+
+#: The time of day, for people to read; correctness never depends on it.
+Clock = Callable[[], datetime]
+
+#: A random number in [0, 1).
+Random = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The containers of the batch path."""
+
+    manifests: BlobStore
+    results: BlobStore
+    deadletters: BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The queues that the batch path sends to."""
+
+    manifests: MessageQueue
+    shards: MessageQueue
+    finish: MessageQueue
+    events: MessageQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The app's own storage account, which manifests may point into by url."""
+
+    #: `https://ACCOUNT.blob.core.windows.net`, or Azurite's `http://127.0.0.1:10000/devstoreaccount1`.
+    blob_url: str
+    container: Callable[[str], BlobStore]

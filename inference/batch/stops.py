@@ -1,0 +1,76 @@
+"""Owns the markers that end a batch early: items up to the marker's round end as failed instead of being scored.
+
+It refuses to touch rows: whoever holds a shard reads the marker and closes what is open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference.batch import layout
+from inference.batch.retry import RowError, describe
+from inference.batch.rows import Row
+from inference.errors import BatchCancelled, ErrorThresholdExceeded, InferenceError
+from inference.storage import ABSENT, BlobStore, PreconditionFailed
+
+_REASONS: dict[str, type[InferenceError]] = {kind.code: kind for kind in (BatchCancelled, ErrorThresholdExceeded)}
+#: How long one look is good for: a cancel takes effect within one item or one second, whichever is longer.
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The latest round that ends early, and why."""
+
+    round: int
+    error: RowError
+
+    def ends(self, row: Row) -> bool:
+        """Tell whether this row must not be scored any more."""
+        return row.is_pending and row.round <= self.round
+
+
+class Stops:
+    """The stop markers in the container `manifests`."""
+
+    def __init__(self, manifests: BlobStore) -> None:
+        self._manifests = manifests
+
+    async def read(self, batch_id: str) -> Stop | None:
+        """Return the marker of the latest round, or None; one listing."""
+        latest = None
+        async for properties in self._manifests.list(layout.stops(batch_id)):
+            kind = _REASONS[properties.metadata["reason"]]
+            latest = Stop(layout.number_of(properties.name), describe(kind()))
+        return latest
+
+    async def write(self, batch_id: str, round_: int, reason: type[InferenceError]) -> bool:
+        """Mark a round as ended; the first reason stays. False when there was one."""
+        name, metadata = layout.stop(batch_id, round_), {"reason": reason.code}
+        try:
+            await self._manifests.write(
+                name, b"{}", if_match=ABSENT, metadata=metadata, content_type="application/json"
+            )
+        except PreconditionFailed:
+            return False
+        return True
+
+
+class StopWatch:
+    """Looks for a stop while a shard is scored, at most once a second however many items are asked about."""
+
+    def __init__(self, stops: Stops, batch_id: str, known: Stop | None, clock: Callable[[], float] = time.monotonic):
+        self._stops = stops
+        self._batch_id = batch_id
+        self._clock = clock
+        self._looked_at = clock()
+        self.stop = known
+
+    async def is_ended(self, row: Row) -> bool:
+        """Tell whether `row` must not be scored any more."""
+        if self._clock() - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = self._clock()
+            self.stop = await self._stops.read(self._batch_id)
+        return self.stop is not None and self.stop.ends(row)
