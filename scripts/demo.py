@@ -29,7 +29,7 @@ from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 from rich.console import Console
 from rich.table import Table
 
-from devhost.azurite import Azurite
+from devhost.azurite import Azurite, find_executable
 
 ROOT = Path(__file__).resolve().parents[1]
 SCANS = ROOT / "samples" / "images" / "digits"
@@ -67,7 +67,7 @@ def main() -> int:
 def run(folder: Path, log: Path, running: ExitStack) -> None:
     """Start storage, an image origin and the service; then the main job, step by step."""
     step("Start storage (Azurite), a web server with scans of digits, and the service on the local host")
-    storage = running.enter_context(Azurite(folder / "azurite")).connection_string
+    storage = running.enter_context(Azurite(folder / "azurite", executable=find_executable([ROOT]))).connection_string
     origin = running.enter_context(serve_scans())
     url = running.enter_context(serve_app(storage, origin, log))
     show("storage", storage.partition("BlobEndpoint=")[2].partition(";")[0])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inference.cli.options import DEFAULT_URL, JsonOption, KeyOption, ModelOption, UrlOption
+
+if TYPE_CHECKING:
+    from inference.cli.client import Client
 
 app = typer.Typer(help="Manifests of many images: submit, watch, results.", no_args_is_help=True)
 
@@ -46,26 +50,24 @@ def submit(
     key: KeyOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Submit a manifest: JSON, JSON Lines, CSV or plain urls.
+    """Submit a manifest: JSON, JSON Lines, CSV or plain urls, checked before anything is sent.
 
-    It goes to the service over HTTP, or with --storage to the storage account, whatever its size.
+    It goes to the service over HTTP. With --storage, or when it is too large for a request, it goes to the storage
+    account instead, of which the shell's AzureWebJobsStorage may be the connection string.
     """
     from inference.cli.client import Client
     from inference.cli.output import print_json
-    from inference.cli.submission import Submission, check_manifest, send_over_http, send_to_storage
     from inference.cli.watch import watch
 
     client = Client(url, key)
-    submission = Submission(
-        manifest,
-        batch_id=batch_id,
-        model=model,
-        mini_batch_size=mini_batch_size,
-        error_threshold=error_threshold,
-        max_retries=max_retries,
-    )
-    check_manifest(submission)
-    accepted = send_to_storage(submission, storage) if storage else send_over_http(submission, client)
+    options = {
+        "batch_id": batch_id,
+        "model": model,
+        "mini_batch_size": mini_batch_size,
+        "error_threshold": error_threshold,
+        "max_retries": max_retries,
+    }
+    accepted = _send(manifest, {name: value for name, value in options.items() if value is not None}, storage, client)
     if wait:
         _finish(watch(client, accepted["batch_id"]), json)
     elif json:
@@ -140,6 +142,22 @@ def list_batches(url: UrlOption = DEFAULT_URL, key: KeyOption = "", json: JsonOp
     columns = ("BATCH", "STATE", "TOTAL", "SUCCEEDED", "FAILED", "PENDING", "CREATED")
     names = ("batch_id", "state", "total", "succeeded", "failed", "pending", "created_at")
     print_table(columns, ([batch.get(name) for name in names] for batch in reply["batches"]))
+
+
+def _send(manifest: str, options: dict[str, Any], storage: str | None, client: Client) -> dict[str, Any]:
+    from inference.cli.failure import WrongCall
+    from inference.cli.submission import encode_for_http, read_submission
+
+    submission = read_submission(manifest, options)
+    body = None if storage else encode_for_http(submission)
+    if body is not None:
+        return client.call("POST", "/batches", body=body, content_type="application/json")
+    storage = storage or os.environ.get("AzureWebJobsStorage")  # noqa: SIM112 -- the platform's spelling
+    if not storage:
+        raise WrongCall("The manifest is too large for a request; submit it with --storage.")
+    from inference.cli.upload import upload
+
+    return upload(submission, storage)
 
 
 def _finish(reply: dict[str, Any], json: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,19 @@ def write_chunks(chunks: Iterable[bytes], path: Path | None) -> None:
     with path.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
+
+
+@contextmanager
+def progress_bytes(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal while `total` bytes are worked off; yields what to tell of each further number."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda advanced: progress.update(bar, advance=advanced)
 
 
 def format_prediction(prediction: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -10,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.azurite import find_azurite
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = len(list((ROOT / "samples" / "images" / "digits").iterdir()))
@@ -32,7 +31,7 @@ def taken_ports() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def transcript(taken_ports: None) -> str:
     """What the demo prints; its exit code is 0."""
-    if find_azurite() is None:
+    if not (ROOT / "node_modules/.bin/azurite").exists() and "CI" not in os.environ:
         pytest.skip("Azurite is not installed: run make setup")
     done = subprocess.run([sys.executable, "scripts/demo.py"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

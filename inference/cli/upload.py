@@ -1,0 +1,65 @@
+"""A manifest of any size put straight into the storage account: the file as a blob, then the message on the queue.
+
+It refuses to be imported before it is needed: the storage SDK takes a good part of a second to load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from inference.batch.layout import UPLOADS, ContainerName, QueueName
+from inference.batch.messages import ManifestMessage
+from inference.cli.failure import Failure, WrongCall
+from inference.cli.output import progress_bytes
+from inference.cli.submission import Submission, choose_batch_id, read_chunks
+from inference.errors import InferenceError, SettingsError
+from inference.settings import StorageSettings
+from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
+from inference.storage.azure import AzureStorage
+
+
+def upload(submission: Submission, storage: str) -> dict[str, Any]:
+    """Submit by way of `storage`, a connection string or an account's name; return `{"batch_id"}`.
+
+    The same file under the same batch id is uploaded once. Raises Failure, WrongCall.
+    """
+    is_connection_string = "=" in storage
+    settings = StorageSettings(
+        connection_string=storage if is_connection_string else "", account_name="" if is_connection_string else storage
+    )
+    batch_id = choose_batch_id(submission)
+    try:
+        asyncio.run(_upload(submission, settings, batch_id))
+    except SettingsError as exc:
+        raise WrongCall(f"--storage: {exc}") from None
+    except InferenceError as exc:
+        raise Failure(f"{exc.message} ({exc.code})") from None
+    return {"batch_id": batch_id}
+
+
+async def _upload(submission: Submission, settings: StorageSettings, batch_id: str) -> None:
+    fields = {**submission.fields, "batch_id": batch_id}
+    async with AzureStorage.connect(settings) as account:
+        if submission.file:
+            fields["manifest"] = await _write_file(account, submission, batch_id)
+        message = ManifestMessage.of(fields).encode()
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise WrongCall("The message is too large for a queue; give its images a line each (JSON Lines).")
+        await account.queue(QueueName.MANIFESTS).send(message)
+
+
+async def _write_file(account: AzureStorage, submission: Submission, batch_id: str) -> str:
+    """Write the file to the container manifests unless it is there, and return its name."""
+    if submission.file is None:
+        raise ValueError("this submission has no file")
+    # Named by its content: a second try finds the first one's blob instead of writing under its reader.
+    name = f"{UPLOADS}{batch_id}/{submission.sha256[:16]}{submission.file.suffix.lower()}"
+    blobs = account.blobs(ContainerName.MANIFESTS)
+    if await blobs.properties(name) is None:
+        size = submission.file.stat().st_size
+        # PreconditionFailed: somebody else put it there meanwhile.
+        with progress_bytes("Uploading", size) as advance, suppress(PreconditionFailed):
+            await blobs.write_stream(name, read_chunks(submission.file, advance), if_match=ABSENT)
+    return name

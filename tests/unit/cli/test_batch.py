@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.cli import submission
+from tests.unit.cli.service import Program, Reply, Service, refusal
+
+ACCEPTED = Reply({"batch_id": "b", "status_url": "/api/batches/b"}, 202)
+STATUS: dict[str, Any] = {
+    "batch_id": "b",
+    "state": "succeeded",
+    "total": 2,
+    "succeeded": 1,
+    "failed": 1,
+    "pending": 0,
+    "errors": {"image_not_found": 1},
+    "created_at": "2026-05-01T00:00:00Z",
+    "updated_at": "2026-05-01T00:00:09Z",
+}
+
+type Write = Callable[[str, str | bytes], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a manifest and return its path."""
+
+    def write_file(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write_file
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "images"),
+    [
+        ("m.txt", "https://h/1.png\n\nhttps://h/2.png\n", ["https://h/1.png", "https://h/2.png"]),
+        ("m.csv", "id,url\na,https://h/1.png\n", [{"id": "a", "url": "https://h/1.png"}]),
+        ("m.jsonl", '{"id": "a", "url": "https://h/1.png"}\n"https://h/2.png"', None),
+        ("m.gz", gzip.compress(b"https://h/1.png\n"), ["https://h/1.png"]),
+        ("m.json", '{"images": ["https://h/1.png"]}', ["https://h/1.png"]),
+        ("no-suffix", '{\n "images": [\n  "https://h/1.png"\n ]\n}', ["https://h/1.png"]),
+    ],
+)
+def test_every_form_of_manifest_is_posted_as_a_message(
+    onnxfn: Program, service: Service, write: Write, name: str, content: str | bytes, images: list[Any] | None
+) -> None:
+    service.answer("POST /api/batches", ACCEPTED)
+
+    done = onnxfn("batch", "submit", write(name, content), "--batch-id", "b", "--model", "digits:1", "--json")
+
+    assert (done.code, done.json) == (0, ACCEPTED.value)
+    assert service.calls[0].json == {
+        "batch_id": "b",
+        "model": "digits:1",
+        "images": images or [{"id": "a", "url": "https://h/1.png"}, "https://h/2.png"],
+    }
+
+
+def test_the_command_line_wins_over_the_message(onnxfn: Program, service: Service, write: Write) -> None:
+    service.answer("POST /api/batches", ACCEPTED)
+    path = write("m.json", json.dumps({"batch_id": "old", "images": ["https://h/1"], "parameters": {"top_k": 1}}))
+    options = ("--mini-batch-size", "7", "--error-threshold", "-1", "--max-retries", "0", "--batch-id", "new")
+
+    done = onnxfn("batch", "submit", path, *options)
+
+    assert done.out == "b\n"
+    assert service.calls[0].json == {
+        "batch_id": "new",
+        "images": ["https://h/1"],
+        "parameters": {"top_k": 1},
+        "mini_batch_size": 7,
+        "error_threshold": -1,
+        "max_retries": 0,
+    }
+
+
+def test_the_url_of_a_blob_is_sent_as_a_pointer(onnxfn: Program, service: Service) -> None:
+    service.answer("POST /api/batches", ACCEPTED)
+    url = "https://account.blob.core.windows.net/manifests/m.jsonl"
+
+    onnxfn("batch", "submit", url)
+
+    assert service.calls[0].json == {"manifest": url}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("m.jsonl", '{"url": "https://h/1"}\n{"url": ""}\n', "line 2: no url"),
+        ("m.jsonl", '{"url": "https://h/1"}\n{"url": \n', "line 2: not JSON"),
+        ("m.csv", "url\nhttps://h/1\nhttps://h/2,3\n", "line 3: 2 cells"),
+        ("m.txt", "https://h/1\nnonsense\n", "line 2: no url"),
+        ("m.txt", "\n\n", "no images"),
+        ("m.json", '{"images": [\n "https://h/1",\n}', "line 3: not JSON"),
+        ("m.json", '{"images": ["https://h/1", {"url": 3}]}', "images.1: no url"),
+        ("m.json", '{"images": []}', "images"),
+        ("m.json", '{"images": ["https://h/1"], "model_name": "x"}', "model_name"),
+    ],
+)
+def test_a_broken_manifest_is_refused_before_anything_is_sent(
+    onnxfn: Program, service: Service, write: Write, name: str, content: str, fault: str
+) -> None:
+    path = write(name, content)
+
+    done = onnxfn("batch", "submit", path)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"onnxfn: {path}: ")
+    assert fault in done.err
+    assert not service.calls
+
+
+def test_a_batch_id_that_cannot_be_is_refused_before_anything_is_sent(
+    onnxfn: Program, service: Service, write: Write
+) -> None:
+    done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--batch-id", "No Id")
+
+    assert done.code == 2
+    assert "batch_id" in done.err
+    assert not service.calls
+
+
+def test_a_manifest_that_does_not_exist_is_a_wrong_call(onnxfn: Program, service: Service) -> None:
+    done = onnxfn("batch", "submit", "no-such-file")
+
+    assert (done.code, done.err) == (2, "onnxfn: There is no file no-such-file.\n")
+
+
+def test_one_too_large_for_a_request_asks_for_storage(
+    onnxfn: Program, service: Service, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "MAX_HTTP_BYTES", 20)
+
+    done = onnxfn("batch", "submit", write("m.txt", "https://h/1\nhttps://h/2\n"))
+
+    assert done.code == 2
+    assert "--storage" in done.err
+    assert not service.calls
+
+
+def test_a_conflict_is_a_wrong_call(onnxfn: Program, service: Service, write: Write) -> None:
+    service.answer("POST /api/batches", refusal(409, "batch_conflict", "Other content."))
+
+    done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--batch-id", "b")
+
+    assert (done.code, done.err) == (2, "onnxfn: Other content. (batch_conflict)\n")
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_waiting_ends_with_the_batch(onnxfn: Program, service: Service, write: Write, state: str, code: int) -> None:
+    service.answer("POST /api/batches", ACCEPTED)
+    service.answer("GET /api/batches/b", {**STATUS, "state": state})
+
+    done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--wait", "--json")
+
+    assert (done.code, done.json["state"]) == (code, state)
+
+
+def test_status_is_read_by_a_person(onnxfn: Program, service: Service) -> None:
+    service.answer("GET /api/batches/b", STATUS)
+
+    lines = onnxfn("batch", "status", "b").out.splitlines()
+
+    assert lines[0] == "batch_id    b"
+    assert lines[1] == "state       succeeded"
+    assert lines[-1] == "errors      image_not_found 1"
+
+
+@pytest.mark.parametrize(("command", "method"), [("status", "GET"), ("cancel", "DELETE")])
+def test_status_and_cancel_in_json_are_the_services_reply(
+    onnxfn: Program, service: Service, command: str, method: str
+) -> None:
+    service.answer(f"{method} /api/batches/b", STATUS)
+
+    assert onnxfn("batch", command, "b", "--json").json == STATUS
+
+
+def test_batches_are_a_table(onnxfn: Program, service: Service) -> None:
+    service.answer("GET /api/batches", {"batches": [STATUS]})
+
+    lines = onnxfn("batch", "list").out.splitlines()
+
+    assert lines[1].split() == ["b", "succeeded", "2", "1", "1", "0", "2026-05-01T00:00:00Z"]
+    assert onnxfn("batch", "list", "--json").json == {"batches": [STATUS]}
+
+
+def test_results_are_written_as_they_come(onnxfn: Program, service: Service, tmp_path: Path) -> None:
+    rows = b'{"index": 0}\n{"index": 1}\n'
+    service.answer("GET /api/batches/b/results", Reply(rows))
+    path = tmp_path / "rows.csv"
+
+    onnxfn("batch", "results", "b", "--format", "csv", "--output", str(path))
+
+    assert path.read_bytes() == rows
+    assert onnxfn("batch", "results", "b").out.encode() == rows
+    assert [call.query for call in service.calls] == [{"format": "csv"}, {"format": "jsonl"}]
+
+
+@pytest.mark.parametrize("arguments", [("--format", "xml"), ("--format", "csv", "--json")])
+def test_a_format_that_cannot_be_is_a_wrong_call(onnxfn: Program, service: Service, arguments: tuple[str, ...]) -> None:
+    assert onnxfn("batch", "results", "b", *arguments).code == 2
+    assert not service.calls
+
+
+def test_results_that_are_refused_leave_no_file(onnxfn: Program, service: Service, tmp_path: Path) -> None:
+    service.answer("GET /api/batches/b/results", refusal(404, "batch_not_found"))
+
+    assert onnxfn("batch", "results", "b", "--output", str(tmp_path / "rows")).code == 2
+    assert not (tmp_path / "rows").exists()
