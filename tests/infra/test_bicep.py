@@ -95,7 +95,6 @@ def test_roles_are_the_built_in_ones_and_each_is_assigned() -> None:
         "storageQueueDataContributor",
         "storageTableDataContributor",
     ]
-    assert roles.variables["operatorStorageRoles"] == ["storageBlobDataContributor", "storageQueueDataContributor"]
 
 
 def test_roles_are_granted_on_single_resources() -> None:
@@ -104,12 +103,18 @@ def test_roles_are_granted_on_single_resources() -> None:
     ]
 
     assert {file_name(path) for path, _ in assignments} == {"modules/roles.bicep"}
-    assert sorted(resource.config["scope"] for _, resource in assignments) == [
+    assert {resource.config["scope"] for _, resource in assignments} == {
         "insights",
         "registry",
         "storage",
-        "storage",
-    ]
+        "containers[i]",
+    }
+
+
+def test_the_operator_reads_and_writes_batches_and_models_but_not_the_function_keys() -> None:
+    reached = set(read(FOLDER / "modules/roles.bicep").variables["operatorContainers"])
+
+    assert set(STORAGE.variables["containers"]) - reached == {"azure-webjobs-hosts", "azure-webjobs-secrets"}
 
 
 def test_storage_has_no_keys_no_public_blobs_and_modern_tls() -> None:

@@ -25,9 +25,12 @@ var appStorageRoles = [
   storageTableDataContributor
 ]
 
-var operatorStorageRoles = [
-  storageBlobDataContributor
-  storageQueueDataContributor
+// Not the containers of the Functions host: they hold the function keys.
+var operatorContainers = [
+  'manifests'
+  'results'
+  'deadletters'
+  'models'
 ]
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
@@ -72,12 +75,32 @@ resource appOnInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-resource operatorOnStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in operatorStorageRoles: if (!empty(operatorId)) {
-  name: guid(storage.id, operatorId, role)
+resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+  parent: storage
+  name: 'default'
+}
+
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for container in operatorContainers: {
+  parent: blobService
+  name: container
+}]
+
+resource operatorOnContainers 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (container, i) in operatorContainers: if (!empty(operatorId)) {
+  name: guid(storage.id, container, operatorId, storageBlobDataContributor)
+  scope: containers[i]
+  properties: {
+    principalId: operatorId
+    principalType: operatorType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', storageBlobDataContributor)
+  }
+}]
+
+resource operatorOnQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(operatorId)) {
+  name: guid(storage.id, operatorId, storageQueueDataContributor)
   scope: storage
   properties: {
     principalId: operatorId
     principalType: operatorType
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', storageQueueDataContributor)
   }
-}]
+}

@@ -25,7 +25,7 @@ var containers = [
   'deadletters'
   'models'
   'azure-webjobs-hosts' // locks of the Functions host
-  'azure-webjobs-secrets' // function keys, encrypted by the host
+  'azure-webjobs-secrets' // function keys, in plain text: who reads this container can call the app
 ]
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
