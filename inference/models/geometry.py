@@ -9,16 +9,20 @@ from dataclasses import dataclass
 
 from inference.models.spec import ImageSpec
 
+#: A photo, resized, is up to three times as large as the square that is cut out of its middle. An image a thousand times
+#: as wide as high would take gigabytes, of which the canvas shows a sliver.
+_MAX_COVER = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which part of the image is drawn where on the canvas, in pixels of each."""
+    """Which part of the image is drawn where on the canvas, in pixels of each; it may reach beyond the canvas."""
 
     #: Left, top, right, bottom of the part of the image.
     box: tuple[float, float, float, float]
-    #: Width, height that it takes on the canvas.
+    #: Width, height that it is resized to.
     size: tuple[int, int]
-    #: Left, top of it on the canvas.
+    #: Left, top of it on the canvas, negative where the canvas cuts it off.
     offset: tuple[int, int]
 
     def to_image(self, x: float, y: float) -> tuple[float, float]:
@@ -42,32 +46,32 @@ def place(width: int, height: int, spec: ImageSpec) -> Placement:
 
 
 def _crop_centre(width: int, height: int, spec: ImageSpec) -> Placement:
-    """The numbers of torchvision's Resize and CenterCrop (truncated long side, crop offset rounded half to even).
+    """The whole image, resized so that its shorter side has its length, and the canvas showing its middle.
 
-    The crop is taken in the image, before the resize, which gives the same pixels and costs only those of the canvas,
-    even where the image is a thousand times as wide as high.
+    The longer side is rounded, which keeps the image's proportions best (torchvision cuts it off), and a spare row or
+    column is cut off at the bottom or right.
     """
-    resized_width, resized_height = _cover(width, height, spec)
-    left = round((resized_width - spec.width) / 2)
-    top = round((resized_height - spec.height) / 2)
-    across, down = width / resized_width, height / resized_height
-    box = (
-        left * across,
-        top * down,
-        min((left + spec.width) * across, width),
-        min((top + spec.height) * down, height),
-    )
-    return Placement(box, (spec.width, spec.height), (0, 0))
+    size = _covering_size(width, height, spec)
+    offset = (-((size[0] - spec.width) // 2), -((size[1] - spec.height) // 2))
+    placement = Placement((0, 0, width, height), size, offset)
+    is_large = size[0] * size[1] > _MAX_COVER * spec.width * spec.height
+    return _trim(placement, spec) if is_large else placement
 
 
-def _cover(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
+def _covering_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
     if spec.resize_to is not None:
-        if width <= height:
-            return spec.resize_to, int(spec.resize_to * height / width)
-        return int(spec.resize_to * width / height), spec.resize_to
-    if spec.width * height >= spec.height * width:
-        return spec.width, max(spec.height, int(spec.width * height / width))
-    return max(spec.width, int(spec.height * width / height)), spec.height
+        scale = spec.resize_to / min(width, height)
+        return max(spec.resize_to, round(width * scale)), max(spec.resize_to, round(height * scale))
+    scale = max(spec.width / width, spec.height / height)
+    return max(spec.width, round(width * scale)), max(spec.height, round(height * scale))
+
+
+def _trim(placement: Placement, spec: ImageSpec) -> Placement:
+    """Leave out the parts of the image that the canvas does not show; Pillow then rounds a few pixels the other way."""
+    left, top = placement.to_image(0, 0)
+    right, bottom = placement.to_image(spec.width, spec.height)
+    box = (left, top, min(right, placement.box[2]), min(bottom, placement.box[3]))
+    return Placement(box, (spec.width, spec.height), (0, 0))
 
 
 def _letterbox(width: int, height: int, spec: ImageSpec, *, is_centred: bool) -> Placement:

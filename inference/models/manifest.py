@@ -157,13 +157,16 @@ def _open(path: Path) -> Iterator[BufferedReader]:
         descriptor = os.open(path, flags)
     except OSError as exc:
         raise ModelUnavailable(f"{path.name}: it cannot be opened as a plain file: {exc.strerror}.") from exc
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ModelUnavailable(f"{path.name}: it is not a plain file.")
         if status.st_nlink != 1:
             raise ModelUnavailable(f"{path.name}: it is a hard link.")
-        yield file
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def _stamp(file: BufferedReader) -> FileStamp:

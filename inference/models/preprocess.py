@@ -29,14 +29,16 @@ def preprocess(rgb: NDArray[np.uint8], spec: ModelSpec) -> NDArray[Any]:
     height, width = rgb.shape[:2]
     placement = place(width, height, spec.image)
     resized = resize(rgb, placement.size, spec.image.interpolation, placement.box)
-    return _normalise(_recolor(_fill(resized, placement, spec.image), spec.image), spec.image)
+    return _normalise(_recolor(_draw(resized, placement, spec.image), spec.image), spec.image)
 
 
-def _fill(pixels: NDArray[np.uint8], placement: Placement, spec: ImageSpec) -> NDArray[np.uint8]:
-    if placement.size == (spec.width, spec.height):
+def _draw(pixels: NDArray[np.uint8], placement: Placement, spec: ImageSpec) -> NDArray[np.uint8]:
+    left, top = placement.offset
+    pixels = pixels[max(0, -top) :, max(0, -left) :][: spec.height, : spec.width]
+    height, width = pixels.shape[:2]
+    if (width, height) == (spec.width, spec.height):
         return pixels
     canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
-    (left, top), (width, height) = placement.offset, placement.size
     canvas[top : top + height, left : left + width] = pixels
     return canvas
 

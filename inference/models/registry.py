@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from inference.errors import InferenceError, ModelUnavailable
+from inference.errors import InferenceError, ModelNotFound, ModelUnavailable
 from inference.models.repository import ModelRepository, ModelVersion
 from inference.models.session import ModelSession, load_session
 
@@ -151,11 +151,14 @@ class ModelRegistry:
     def _list_published(self) -> list[tuple[str, list[str], str | ModelUnavailable]]:
         published: list[tuple[str, list[str], str | ModelUnavailable]] = []
         for name in self._repository.names():
+            versions: list[str] = []
             try:
-                default: str | ModelUnavailable = self._repository.resolve(name).version
+                versions = self._repository.versions(name)
+                published.append((name, versions, self._repository.resolve(name).version))
             except ModelUnavailable as exc:
-                default = exc
-            published.append((name, self._repository.versions(name), default))
+                published.append((name, versions, exc))
+            except ModelNotFound:
+                continue  # removed since it was listed
         return published
 
     def _model_states(self, name: str, versions: list[str], default: str | ModelUnavailable) -> list[ModelState]:

@@ -77,12 +77,13 @@ class ModelRepository:
 
     def names(self) -> list[str]:
         """Return the models that have a published version. Raises ModelUnavailable when the folder cannot be read."""
-        return [name for name in sorted(_folders(self._folder, _NAME)) if self._published(name)]
+        return [name for name in sorted(_folders(self._folder, _NAME)) if self._is_published(name)]
 
     def versions(self, name: str) -> list[str]:
-        """Return the published versions of a model, lowest first. Raises ModelNotFound."""
+        """Return the published versions of a model, lowest first. Raises ModelNotFound, ModelUnavailable."""
         parse_reference(name)
-        versions = self._published(name)
+        # While the repository's own folder cannot be read (a lost mount), no model is known to be missing.
+        versions = self._published(name) if name in _folders(self._folder, _NAME) else []
         if not versions:
             raise ModelNotFound(f"There is no model {name}.")
         return versions
@@ -116,11 +117,15 @@ class ModelRepository:
         path = self._folder / name / version
         return ModelVersion(name, version, path, hashlib.sha256(read_manifest_bytes(path)).hexdigest())
 
-    def _published(self, name: str) -> list[str]:
+    def _is_published(self, name: str) -> bool:
         try:
-            versions = _folders(self._folder / name, _VERSION)
+            return bool(self._published(name))
         except ModelUnavailable:
-            return []
+            # Listed all the same: whoever asks for it learns that it is broken.
+            return True
+
+    def _published(self, name: str) -> list[str]:
+        versions = _folders(self._folder / name, _VERSION)
         published = (version for version in versions if (self._folder / name / version / MANIFEST_NAME).exists())
         return sorted(published, key=int)
 

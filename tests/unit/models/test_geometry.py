@@ -1,0 +1,109 @@
+"""Where an image lands on the canvas, and the way back."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from inference.models.declaration import Resize
+from inference.models.geometry import Placement, place
+from inference.models.spec import ImageSpec
+
+SPEC = ImageSpec(
+    width=224,
+    height=224,
+    channels=3,
+    resize="stretch",
+    resize_to=None,
+    interpolation="bilinear",
+    layout="NCHW",
+    color="RGB",
+    dtype="float32",
+    gain=(1.0,) * 3,
+    bias=(0.0,) * 3,
+    pad=114,
+)
+
+
+def test_stretch_takes_the_whole_image_to_the_whole_canvas() -> None:
+    assert place(640, 480, SPEC) == Placement((0, 0, 640, 480), (224, 224), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "offset"),
+    [
+        (500, 375, (341, 256), (-58, -16)),
+        (375, 500, (256, 341), (-16, -58)),
+        (640, 427, (384, 256), (-80, -16)),  # 383.7 is rounded, not cut off
+        (500, 334, (383, 256), (-79, -16)),  # of an odd number of columns, the spare one is cut off at the right
+        (64, 64, (256, 256), (-16, -16)),
+    ],
+)
+def test_shorter_side_gets_its_length_and_the_middle_is_shown(
+    width: int, height: int, size: tuple[int, int], offset: tuple[int, int]
+) -> None:
+    placement = place(width, height, replace(SPEC, resize="shorter-side", resize_to=256))
+
+    assert placement == Placement((0, 0, width, height), size, offset)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "offset"),
+    [
+        (640, 480, (299, 224), (-37, 0)),
+        (480, 640, (224, 299), (0, -37)),
+        (224, 224, (224, 224), (0, 0)),
+    ],
+)
+def test_shorter_side_without_a_length_covers_the_canvas_just_so(
+    width: int, height: int, size: tuple[int, int], offset: tuple[int, int]
+) -> None:
+    placement = place(width, height, replace(SPEC, resize="shorter-side"))
+
+    assert placement == Placement((0, 0, width, height), size, offset)
+
+
+def test_of_a_very_wide_image_only_the_middle_is_resized() -> None:
+    placement = place(16_384, 16, replace(SPEC, resize="shorter-side", resize_to=256))
+
+    assert (placement.size, placement.offset) == ((224, 224), (0, 0))
+    assert placement.box == (8185, 1, 8199, 15)
+
+
+def test_letterbox_centres_the_image_with_the_odd_pixel_below() -> None:
+    assert place(640, 427, replace(SPEC, resize="letterbox")) == Placement((0, 0, 640, 427), (224, 149), (0, 37))
+
+
+def test_letterbox_top_left_truncates_as_yolox_does() -> None:
+    spec = replace(SPEC, resize="letterbox-top-left", width=416, height=416)
+
+    assert place(768, 576, spec) == Placement((0, 0, 768, 576), (416, 312), (0, 0))
+    assert place(640, 427, spec).size == (416, 277)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "shorter-side", "letterbox", "letterbox-top-left"])
+@pytest.mark.parametrize("seed", range(50))
+def test_any_image_lands_on_the_canvas_and_finds_its_way_back(resize: Resize, seed: int) -> None:
+    source = random.Random(seed)
+    width, height = source.choice([1, 2, 7, 500, 16_384]), source.choice([1, 3, 375, 16_384])
+    spec = replace(SPEC, resize=resize, width=source.randint(1, 512), height=source.randint(1, 512))
+    if resize == "shorter-side":
+        longest = max(spec.width, spec.height)
+        spec = replace(spec, resize_to=source.choice([None, longest, longest + source.randint(1, 99)]))
+
+    placement = place(width, height, spec)
+
+    left, top, right, bottom = placement.box
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    assert min(placement.size) >= 1
+    assert placement.size[0] * placement.size[1] <= 4 * spec.width * spec.height
+    for offset, size, side in zip(placement.offset, placement.size, (spec.width, spec.height), strict=True):
+        is_covered = offset <= 0 and offset + size >= side
+        is_inside = offset >= 0 and offset + size <= side
+        assert is_covered or (is_inside and resize.startswith("letterbox"))
+    assert placement.to_image(*placement.offset) == pytest.approx((left, top))
+    corner = (placement.offset[0] + placement.size[0], placement.offset[1] + placement.size[1])
+    assert placement.to_image(*corner) == pytest.approx((right, bottom))

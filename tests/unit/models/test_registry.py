@@ -1,0 +1,270 @@
+"""The model registry: one load a version, whoever asks and however often, and failures remembered for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
+from inference.models.manifest import MANIFEST_NAME, write_manifest
+from inference.models.registry import ModelRegistry, State
+from inference.models.repository import ModelRepository, ModelVersion
+from inference.models.session import ModelSession, load_session
+from tests.unit.models.published import pixels_as_logits, reshape_to_three, write_version
+
+
+class Loads:
+    """The real load, counted, and held back while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.versions: list[str] = []
+        self.started = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, version: ModelVersion) -> ModelSession:
+        self.versions.append(str(version))
+        self.started.set()
+        self.gate.wait()
+        return load_session(version)
+
+
+class Clock:
+    """A clock that goes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_version(tmp_path, pixels_as_logits(), version="1")
+    write_version(tmp_path, pixels_as_logits(), version="2")
+    return tmp_path
+
+
+@pytest.fixture
+def loads() -> Iterator[Loads]:
+    loads = Loads()
+    yield loads
+    loads.gate.set()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+@pytest.fixture
+def registry(folder: Path, executor: ThreadPoolExecutor, loads: Loads, clock: Clock) -> ModelRegistry:
+    return ModelRegistry(ModelRepository(folder), executor, load=loads, retry_failed_after_seconds=10, clock=clock)
+
+
+async def states_of(registry: ModelRegistry) -> list[tuple[str, str | None, State, bool]]:
+    return [(state.name, state.version, state.state, state.is_default) for state in await registry.states()]
+
+
+async def test_nothing_is_loaded_before_it_is_asked_for(registry: ModelRegistry, loads: Loads) -> None:
+    assert await states_of(registry) == [("tiny", "1", "unloaded", False), ("tiny", "2", "unloaded", True)]
+    assert loads.versions == []
+
+
+async def test_session_is_loaded_once_and_given_to_every_later_caller(registry: ModelRegistry, loads: Loads) -> None:
+    first = await registry.get("tiny")
+
+    assert await registry.get("tiny") is first
+    assert await registry.get("tiny", "2") is first
+    assert loads.versions == ["tiny:2"]
+    assert (await registry.states())[1].session is first
+    assert await states_of(registry) == [("tiny", "1", "unloaded", False), ("tiny", "2", "ready", True)]
+
+
+async def test_ready_session_is_given_without_a_look_at_the_disk(registry: ModelRegistry, folder: Path) -> None:
+    session = await registry.get("tiny")
+    (folder / "tiny" / "2" / MANIFEST_NAME).unlink()
+
+    assert await registry.get("tiny") is session
+
+
+async def test_callers_at_once_share_one_load(registry: ModelRegistry, loads: Loads) -> None:
+    loads.gate.clear()
+    callers = [asyncio.create_task(registry.get("tiny", version)) for version in (None, "2") * 8]
+    await asyncio.to_thread(loads.started.wait)
+    assert (await states_of(registry))[1] == ("tiny", "2", "loading", True)
+    loads.gate.set()
+
+    assert len({id(session) for session in await asyncio.gather(*callers)}) == 1
+    assert loads.versions == ["tiny:2"]
+
+
+async def test_caller_that_leaves_does_not_end_the_load_of_the_others(registry: ModelRegistry, loads: Loads) -> None:
+    loads.gate.clear()
+    first, second = asyncio.create_task(registry.get("tiny")), asyncio.create_task(registry.get("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    loads.gate.set()
+
+    assert (await second).version.version == "2"
+    assert loads.versions == ["tiny:2"]
+
+
+async def test_other_models_serve_while_one_loads(registry: ModelRegistry, loads: Loads) -> None:
+    ready = await registry.get("tiny", "1")
+    loads.started.clear()
+    loads.gate.clear()
+    slow = asyncio.create_task(registry.get("tiny", "2"))
+    await asyncio.to_thread(loads.started.wait)
+
+    assert await registry.get("tiny", "1") is ready
+    loads.gate.set()
+    await slow
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "error"),
+    [
+        ("other", None, ModelNotFound),
+        ("../tiny", None, ModelNotFound),
+        ("tiny", "3", ModelVersionNotFound),
+        ("tiny", "x", ModelVersionNotFound),
+    ],
+)
+async def test_what_is_not_published_is_not_found_and_leaves_no_trace(
+    registry: ModelRegistry, name: str, version: str | None, error: type[Exception]
+) -> None:
+    before = await states_of(registry)
+    with pytest.raises(error):
+        await registry.get(name, version)
+    assert await states_of(registry) == before
+
+
+def break_version(folder: Path, version: str = "2") -> None:
+    (folder / "tiny" / version / "model.onnx").write_bytes(b"broken")
+
+
+async def test_failed_load_is_remembered_for_a_while_and_then_tried_again(
+    registry: ModelRegistry, loads: Loads, clock: Clock, folder: Path
+) -> None:
+    break_version(folder)
+    with pytest.raises(ModelUnavailable, match=r"^tiny:2: model\.onnx: ") as first:
+        await registry.get("tiny")
+    clock.now += 9
+    with pytest.raises(ModelUnavailable, match=r"^tiny:2: model\.onnx: ") as second:
+        await registry.get("tiny")
+
+    assert loads.versions == ["tiny:2"]
+    assert (first.value.retry_after_seconds, second.value.retry_after_seconds) == (10, 1)
+
+    # Repaired and published again: a new manifest, so a new version for the cache.
+    (folder / "tiny" / "2" / "model.onnx").write_bytes(pixels_as_logits())
+    (folder / "tiny" / "2" / "labels.txt").write_text("a\nb\nc\nd\n")
+    write_manifest(folder / "tiny" / "2")
+    clock.now += 1
+    assert (await registry.get("tiny")).spec.output.labels == ("a", "b", "c", "d")
+    assert loads.versions == ["tiny:2", "tiny:2"]
+    assert (await states_of(registry))[1] == ("tiny", "2", "ready", True)
+
+
+async def test_failed_version_says_why_and_the_others_keep_serving(registry: ModelRegistry, folder: Path) -> None:
+    break_version(folder)
+    with pytest.raises(ModelUnavailable):
+        await registry.get("tiny")
+
+    failed = (await registry.states())[1]
+    assert (failed.state, failed.session) == ("failed", None)
+    assert failed.reason is not None
+    assert failed.reason.startswith("tiny:2: model.onnx: it has 6 bytes")
+    assert (await registry.get("tiny", "1")).version.version == "1"
+
+
+async def test_model_that_loads_but_does_not_run_is_not_ready(registry: ModelRegistry, folder: Path) -> None:
+    version = folder / "tiny" / "2"
+    (version / "model.onnx").write_bytes(reshape_to_three())
+    write_manifest(version)
+
+    with pytest.raises(ModelUnavailable, match=r"^tiny:2: warm-up: "):
+        await registry.get("tiny")
+    assert (await states_of(registry))[1] == ("tiny", "2", "failed", True)
+
+
+async def test_unforeseen_error_of_a_load_is_unavailable_and_tells_nothing(
+    folder: Path, executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(version: ModelVersion) -> ModelSession:
+        raise MemoryError(f"secret {version.path}")
+
+    registry = ModelRegistry(ModelRepository(folder), executor, load=load)
+    with pytest.raises(ModelUnavailable) as failure:
+        await registry.get("tiny")
+
+    assert failure.value.message == "tiny:2: it cannot be loaded."
+    assert "MemoryError" in caplog.text
+
+
+async def test_load_all_goes_on_past_a_broken_model(registry: ModelRegistry, folder: Path) -> None:
+    write_version(folder, b"broken", name="broken")
+    await registry.load_all(["missing", "broken", "tiny"])
+
+    assert await states_of(registry) == [
+        ("broken", "1", "failed", True),
+        ("tiny", "1", "unloaded", False),
+        ("tiny", "2", "ready", True),
+    ]
+
+
+async def test_broken_serving_file_shows_in_the_states_and_takes_nothing_else_down(
+    registry: ModelRegistry, folder: Path
+) -> None:
+    write_version(folder, pixels_as_logits(), name="other")
+    (folder / "tiny" / "serving.toml").write_text("version = 7")
+    states = await registry.states()
+
+    assert [(state.name, state.version, state.state) for state in states] == [
+        ("other", "1", "unloaded"),
+        ("tiny", "1", "unloaded"),
+        ("tiny", "2", "unloaded"),
+        ("tiny", None, "failed"),
+    ]
+    assert states[-1].reason == "tiny: serving.toml pins version 7, which is not published."
+    assert (await registry.get("tiny", "1")).version.version == "1"
+    with pytest.raises(ModelUnavailable, match="pins version 7"):
+        await registry.get("tiny")
+
+
+async def test_new_version_serves_after_a_reload_and_ready_sessions_stay(
+    registry: ModelRegistry, loads: Loads, folder: Path
+) -> None:
+    old = await registry.get("tiny")
+    write_version(folder, pixels_as_logits(), version="3")
+    assert await registry.get("tiny") is old
+    registry.reload()
+
+    assert (await registry.get("tiny")).version.version == "3"
+    assert await registry.get("tiny", "2") is old
+    assert loads.versions == ["tiny:2", "tiny:3"]
+
+
+async def test_reload_forgets_failures(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
+    break_version(folder)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable):
+            await registry.get("tiny")
+        registry.reload()
+
+    assert loads.versions == ["tiny:2", "tiny:2"]
