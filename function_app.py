@@ -151,6 +151,6 @@ async def recover_finish(msg: func.QueueMessage) -> None:
     await _handle("batch-finish-poison", msg)
 
 
-@app.warm_up_trigger("context")
-async def warm_up(context: func.Context) -> None:
+@app.warm_up_trigger("warmup")
+async def warm_up(warmup: func.WarmUpContext) -> None:
     await wiring.warm_up()

@@ -17,8 +17,9 @@ class _Record:
 
 
 class _BindingInfo(_Record):
-    """`BindingInfo` with the directions of the Functions RPC."""
+    """`BindingInfo` with the directions of the Functions RPC, and the one data type that errors are worded by."""
 
+    undefined = 0
     out = 1
     inout = 2
 
