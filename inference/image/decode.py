@@ -1,0 +1,137 @@
+"""Encoded bytes to upright RGB pixels, within limits that are checked before any pixel is made room for.
+
+It refuses half images: what is truncated or broken is InvalidImage, whatever part of it could be shown.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+# Pillow would otherwise import all its forty plugins when it meets the first TIFF or WebP.
+from PIL import (  # noqa: F401  # isort: skip
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from inference.errors import ImageTooLarge, InferenceError, InvalidImage
+from inference.image.formats import identify
+from inference.image.pixels import to_rgb
+from inference.settings import ImageLimits
+
+# Our own limits are checked straight after open. Pillow's guard would print a warning at half its limit and, at 179
+# million pixels, overrule a larger limit that an operator has set.
+Image.MAX_IMAGE_PIXELS = None
+
+#: A JPEG is decoded smaller only to sizes that are at least this many times the target, so that the filter which
+#: makes the rest of the way still has two source pixels for each of its own. Pillow's `thumbnail` takes the same
+#: figure ("reducing_gap … 2.0 or greater is close to fair resampling").
+DRAFT_MARGIN = 2
+
+_PNG_DEPTH_OFFSET = 24
+
+#: EXIF orientation → what makes the stored pixels upright. Source: EXIF 2.32, tag 0x0112.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """An image as a viewer shows it."""
+
+    #: height x width x 3, uint8, read-only; both sides divided by `reduced_by` and rounded up.
+    rgb: NDArray[np.uint8]
+    #: Pixels of the full image, upright, also where `rgb` is smaller.
+    width: int
+    height: int
+    #: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
+    format: str
+    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `rgb` lies at (x, y) * reduced_by in the full image.
+    reduced_by: int = 1
+
+
+def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None = None) -> DecodedImage:
+    """Decode the first frame of an image to upright RGB.
+
+    `target` is the (width, height) that the upright picture is going to be scaled to, or less; a JPEG is then decoded
+    at half, a quarter or an eighth of its size, by leaving out frequencies, as long as DRAFT_MARGIN holds. Without it
+    every pixel is exact.
+
+    Raises InvalidImage, UnsupportedImage, ImageTooLarge.
+    """
+    name = identify(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=(name,)) as image:
+            _check_size(image.size, limits)
+            return _load(image, name, data, target)
+    except InferenceError:
+        raise
+    except MemoryError as exc:
+        raise ImageTooLarge("The image does not fit into memory.") from exc
+    except Exception as exc:
+        # Over thousands of broken files Pillow raised OSError, ValueError, SyntaxError, struct.error, KeyError and
+        # more; each of them means the same.
+        raise InvalidImage(f"The bytes are not a readable {name} image.") from exc
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if max(size) > limits.max_image_side or width * height > limits.max_image_pixels:
+        raise ImageTooLarge(
+            f"The image has {width} x {height} pixels; the limits are {limits.max_image_pixels} pixels "
+            f"and {limits.max_image_side} on a side."
+        )
+    if min(size) < 1:
+        raise InvalidImage("The image has no pixels.")
+
+
+def _load(image: Image.Image, name: str, data: bytes, target: tuple[int, int] | None) -> DecodedImage:
+    size = image.size
+    reduced_by = _reduce(image, target) if target is not None and name == "JPEG" else 1
+    image.load()
+    # Only now: a PNG may tell its orientation after its pixels, and Pillow has turned a TIFF while loading.
+    orientation = _read_orientation(image)
+    upright = to_rgb(image, data[_PNG_DEPTH_OFFSET] if name == "PNG" else None)
+    if orientation in _UPRIGHT:
+        upright = upright.transpose(_UPRIGHT[orientation])
+    width, height = _turned(size, orientation)
+    return DecodedImage(np.asarray(upright), width, height, name, reduced_by)
+
+
+def _reduce(image: Image.Image, target: tuple[int, int]) -> int:
+    """Have a JPEG decoded smaller where DRAFT_MARGIN allows it; return the divisor, one of 1, 2, 4 and 8."""
+    wanted_width, wanted_height = _turned(target, _read_orientation(image))
+    width = image.width
+    # Pillow takes the largest divisor that leaves both sides at least as long as asked for.
+    drafted = image.draft(None, (wanted_width * DRAFT_MARGIN, wanted_height * DRAFT_MARGIN))
+    return round(width / drafted[1][2]) if drafted else 1
+
+
+def _read_orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken EXIF breaks no picture: every viewer shows it as it is stored
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return (size[1], size[0]) if orientation in _SIDEWAYS else size
