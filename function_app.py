@@ -1,6 +1,7 @@
 """Bindings only: which trigger and route leads to which handler. No logic; importing this file touches nothing."""
 
 import azure.functions as func
+from azure.functions.warmup import WarmUpContext  # azure.functions names it in __all__ but does not import it
 
 from inference import wiring
 
@@ -152,5 +153,5 @@ async def recover_finish(msg: func.QueueMessage) -> None:
 
 
 @app.warm_up_trigger("warmup")
-async def warm_up(warmup: func.WarmUpContext) -> None:
+async def warm_up(warmup: WarmUpContext) -> None:
     await wiring.warm_up()
