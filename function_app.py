@@ -153,5 +153,5 @@ async def recover_finish(msg: func.QueueMessage) -> None:
 
 
 @app.warm_up_trigger("warmup")
-async def warm_up(warmup: WarmUpContext) -> None:
+async def warm_up(warmup: WarmUpContext) -> None:  # noqa: ARG001 -- the binding is named after it
     await wiring.warm_up()
