@@ -1,0 +1,57 @@
+"""The batch door's way to the scorer: one model version, named by its checksum, for a whole batch.
+
+It refuses to score with another model than the one that was pinned, even under the same version number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from inference import telemetry
+from inference.batch.ports import ModelPin
+from inference.deadline import Deadline
+from inference.engine import Engine
+from inference.errors import InvalidManifest, ModelUnavailable
+from inference.scorer import ScoreParameters, Scorer, Source
+
+
+class PinnedScorer:
+    """Implements `inference.batch.ports.Scorer` on this process's scorer and cores."""
+
+    def __init__(self, scorer: Scorer, engine: Engine) -> None:
+        self._scorer = scorer
+        self._engine = engine
+
+    async def resolve(self, model: str | None) -> ModelPin:
+        """Return what `NAME[:VERSION]`, or the default model for None, is at this moment.
+
+        Raises ModelNotFound, ModelVersionNotFound, ModelUnavailable.
+        """
+        session = await self._scorer.session(model)
+        return ModelPin(session.version.name, session.version.version, session.sha256)
+
+    async def score(
+        self, url: str, pin: ModelPin, parameters: Mapping[str, Any], deadline_seconds: float
+    ) -> list[Mapping[str, Any]]:
+        """Return the predictions of exactly that model version. Raises InferenceError."""
+        deadline = Deadline.after(deadline_seconds)
+        session = await self._scorer.session(f"{pin.name}:{pin.version}")
+        if session.sha256 != pin.sha256:
+            raise ModelUnavailable(f"{session.version} is no longer the model that this batch began with.")
+        wanted = read_parameters(parameters)
+        with telemetry.labelled(model=pin.name, model_version=pin.version), telemetry.counted_item("batch"):
+            score = await self._scorer.score(Source(url=url), session, wanted, self._engine.admit_batch(), deadline)
+        return score.predictions
+
+
+def read_parameters(parameters: Mapping[str, Any]) -> ScoreParameters:
+    """Check a manifest's `parameters`. Raises InvalidManifest."""
+    try:
+        return ScoreParameters.model_validate(parameters)
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in ("parameters", *problem["loc"]))
+        raise InvalidManifest(f"{where}: {problem['msg']}.") from None
