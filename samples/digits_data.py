@@ -14,6 +14,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from inference.image import decode
+from inference.settings import ImageLimits
+
 SPLIT_SEED = 20
 HELD_OUT_SHARE = 0.2
 
@@ -60,4 +63,4 @@ def encode_scan(ink: NDArray[np.float64], image_format: str) -> bytes:
 
 def decode_scan(file: bytes) -> NDArray[np.uint8]:
     """Return the pixels of a scan as the service sees them: height x width x 3."""
-    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    return decode(file, ImageLimits()).rgb

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from inference.models.spec import ImageSpec
 
-#: A photo, resized, is up to three times as large as the square that is cut out of its middle. An image a thousand times
-#: as wide as high would take gigabytes, of which the canvas shows a sliver.
+#: A photo, resized, is up to three times as large as the square that is cut out of its middle. An image a thousand
+#: times as wide as high would take gigabytes, of which the canvas shows a sliver.
 _MAX_COVER = 4
 
 

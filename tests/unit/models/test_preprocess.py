@@ -109,14 +109,12 @@ def test_photo_is_resized_and_cropped_to_the_very_pixel(interpolation: str, widt
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize(("width", "height"), [(2500, 225), (225, 2500)])
-def test_long_image_is_cropped_before_its_resize_to_almost_the_same_pixels(
-    interpolation: str, width: int, height: int
-) -> None:
+def test_long_image_is_cropped_before_it_is_resized(interpolation: str, width: int, height: int) -> None:
     image = photo(width, height)
     difference = np.abs(cropped(image, interpolation) - resize_then_crop(image, interpolation))
 
-    # Pillow keeps the crop's edges in single precision and may take its two passes in the other order, so that values are
-    # rounded the other way; of "nearest", one column may come from its neighbour.
+    # Pillow keeps the crop's edges in single precision and may take its two passes in the other order, so that values
+    # are rounded the other way; of "nearest", one column may come from its neighbour.
     assert difference.mean() <= 0.25
     assert difference.max() <= (2 if interpolation != "nearest" else 64)
 
