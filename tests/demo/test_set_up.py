@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from inference.settings import declared
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What the scripts themselves call, and nothing else: no Python, no node.
@@ -180,3 +183,15 @@ def test_scripts_are_executable_and_parse(script: str) -> None:
 
     assert os.access(path, os.X_OK)
     assert subprocess.run([shutil.which("sh") or "sh", "-n", path], check=False).returncode == 0
+
+
+def test_the_sample_settings_are_the_declared_defaults_on_local_storage() -> None:
+    values = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    # An identity (AzureWebJobsStorage__...) is for Azure; beside a connection string it would only confuse.
+    defaults = {setting.name: setting.default for setting in declared() if "__" not in setting.name}
+
+    assert values == {
+        **defaults,
+        "FUNCTIONS_WORKER_RUNTIME": "python",
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    }
