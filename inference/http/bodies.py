@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
+from werkzeug.formparser import MultiPartParser
+from werkzeug.http import parse_options_header
 
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
@@ -131,12 +132,15 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
 
 
 def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
-    parser = FormDataParser(max_form_memory_size=_TEXT_FIELD_BYTES, max_form_parts=limits.max_inputs + 8)
-    options = {"boundary": _boundary(request.headers.get("content-type", ""))}
+    parser = MultiPartParser(
+        # In memory: the whole body is there already, and a spooled file would be left for the collector to close.
+        stream_factory=lambda *_, **__: BytesIO(),
+        max_form_memory_size=_TEXT_FIELD_BYTES,
+        max_form_parts=limits.max_inputs + len(_PARAMETER_NAMES) + 1,
+    )
+    boundary = _boundary(request.headers.get("content-type", ""))
     try:
-        _, fields, files = parser.parse(
-            BytesIO(request.body), "multipart/form-data", len(request.body), options=options
-        )
+        fields, files = parser.parse(BytesIO(request.body), boundary, len(request.body))
     except RequestEntityTooLarge:
         raise PayloadTooLarge("The form has too many parts or a text field that is too long.") from None
     except ValueError:
@@ -150,13 +154,11 @@ def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
     return ScoreRequest(inputs if is_list else [Input(inputs[0].source)], _query_parameters(fields), is_list=is_list)
 
 
-def _boundary(content_type: str) -> str:
-    from werkzeug.http import parse_options_header
-
+def _boundary(content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise InvalidRequest("The form's content type has no boundary.")
-    return boundary
+    return boundary.encode()
 
 
 def _query_parameters(query: Mapping[str, str]) -> ScoreParameters:

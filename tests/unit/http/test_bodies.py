@@ -12,7 +12,7 @@ from inference.http.messages import Request
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
 
-LIMITS = RequestLimits(max_body_bytes=2000, max_inputs=3)
+LIMITS = RequestLimits(max_body_bytes=4000, max_inputs=3)
 PIXELS = b"\x89PNG\r\n\x1a\n\x00\xff"
 
 
@@ -31,7 +31,9 @@ def form(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, str]:
     chunks = []
     for name, filename, data in parts:
         file = f'; filename="{filename}"' if filename is not None else ""
-        chunks.append(f'--edge\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data + b"\r\n")
+        chunks.append(
+            f'--edge\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data + b"\r\n"
+        )
     return b"".join(chunks) + b"--edge--\r\n", "multipart/form-data; boundary=edge"
 
 
@@ -155,7 +157,7 @@ def test_another_media_type_is_refused(content_type: str) -> None:
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(PayloadTooLarge):
-        read(b"{" * 2001, "application/json")
+        read(b"{" * 4001, "application/json")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,9 @@ def test_a_form_that_cannot_be_used_is_refused(body: bytes, content_type: str) -
     assert refused.value.code in {"invalid_request", "payload_too_large"}
 
 
-@pytest.mark.parametrize("query", [{}, {"url": ""}, {"url": "https://host/a", "top_k": "x"}, {"url": "a", "top_k": "-1"}])
+@pytest.mark.parametrize(
+    "query", [{}, {"url": ""}, {"url": "https://host/a", "top_k": "x"}, {"url": "a", "top_k": "-1"}]
+)
 def test_a_query_that_cannot_be_used_is_refused(query: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest):
         read(method="GET", query=query)

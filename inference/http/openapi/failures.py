@@ -1,0 +1,79 @@
+"""The error replies of the API, derived from the exception tree and the table of statuses.
+
+It refuses to name a status or a code of its own, but for those two that the edge answers without an exception of the
+tree.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from inference.errors import InferenceError
+from inference.http.statuses import status_of
+
+REQUEST_ID_HEADER = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
+
+#: What the edge answers when no exception of the tree says what happened: status, code, sentence, retryable.
+_OF_THE_EDGE = (
+    (500, "internal_error", "The service failed in a way it should not have: a bug.", False),
+    (503, "misconfigured", "The service is not configured correctly; its log says why.", False),
+)
+
+
+def codes() -> list[dict[str, Any]]:
+    """Return every code with its status, its sentence and whether trying again can help, by status."""
+    table = [
+        {
+            "code": error.code,
+            "status": status_of(error),
+            "description": _sentence(error),
+            "retryable": error.retryable,
+        }
+        for error in InferenceError.leaves()
+    ]
+    table += [
+        {"code": code, "status": status, "description": sentence, "retryable": retryable}
+        for status, code, sentence, retryable in _OF_THE_EDGE
+    ]
+    return sorted(table, key=lambda row: (row["status"], row["code"]))
+
+
+def responses(raises: Iterable[type[InferenceError]], *, has_key: bool) -> dict[str, Any]:
+    """Return the response objects of these errors and their descendants, one for each status."""
+    sentences: dict[int, dict[str, str]] = defaultdict(dict)
+    for status, code, sentence, _ in _OF_THE_EDGE:
+        sentences[status][code] = sentence
+    for error in _with_descendants(raises):
+        sentences[status_of(error)][error.code] = _sentence(error)
+    found = {str(status): _response(status, by_code) for status, by_code in sentences.items()}
+    if has_key:
+        found["401"] = {"$ref": "#/components/responses/KeyRefused"}
+    return found
+
+
+def _with_descendants(raises: Iterable[type[InferenceError]]) -> Iterable[type[InferenceError]]:
+    for error in raises:
+        yield error
+        yield from error.leaves()
+
+
+def _response(status: int, by_code: dict[str, str]) -> dict[str, Any]:
+    headers: dict[str, Any] = dict(REQUEST_ID_HEADER)
+    if status in {429, 503}:
+        headers["retry-after"] = {"$ref": "#/components/headers/RetryAfter"}
+    reasons = "\n".join(f"- `{code}`: {sentence}" for code, sentence in sorted(by_code.items()))
+    narrowed = {"properties": {"code": {"enum": sorted(by_code)}}}
+    return {
+        "description": f"{HTTPStatus(status).phrase}.\n\n{reasons}",
+        "headers": headers,
+        "content": {
+            "application/json": {"schema": {"allOf": [{"$ref": "#/components/schemas/Error"}, narrowed]}},
+        },
+    }
+
+
+def _sentence(error: type[InferenceError]) -> str:
+    return (error.__doc__ or "").strip().splitlines()[0]

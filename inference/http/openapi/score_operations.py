@@ -1,0 +1,110 @@
+"""The score and model routes, as operations."""
+
+from __future__ import annotations
+
+from inference import errors
+from inference.http.openapi import examples
+from inference.http.openapi.operation import Json, Operation, query_parameter, reply
+from inference.settings import RequestLimits
+
+_SCORING = (
+    errors.ModelNotFound,
+    errors.ModelVersionNotFound,
+    errors.ItemRejected,
+    errors.OriginFailed,
+    errors.InferenceFailed,
+    errors.Unavailable,
+)
+_BODY_ERRORS = (errors.PayloadTooLarge, errors.UnsupportedMediaType)
+
+_POST_DESCRIPTION = (
+    "The image comes as a url, as base64, as the raw body or as the file of a form. Several images come as `inputs` or"
+    f" as several files, at most INFERENCE_MAX_INPUTS ({RequestLimits().max_inputs} by default); each of them has its"
+    " own outcome, and the reply is 200 although some failed. JSON bodies carry `parameters`, raw bodies take them"
+    " from the query, forms from their fields."
+)
+_GET_DESCRIPTION = "The same as the POST with a url, to be tried in a browser."
+
+
+def _binary(media_type: str) -> Json:
+    return {"schema": {"type": "string", "contentMediaType": media_type}}
+
+
+_BODY: Json = {
+    "application/json": {
+        "schema": {"$ref": "#/components/schemas/ScoreRequest"},
+        "examples": examples.SCORE_REQUESTS,
+    },
+    "image/*": _binary("image/*"),
+    "application/octet-stream": _binary("application/octet-stream"),
+    "multipart/form-data": {"schema": {"$ref": "#/components/schemas/ScoreForm"}},
+}
+
+_TOP_K = query_parameter("top_k", {"type": "integer", "minimum": 1}, "Predictions at most.")
+_MIN_SCORE = query_parameter(
+    "min_score", {"type": "number", "minimum": 0, "maximum": 1}, "Predictions with a lower score are left out."
+)
+_URL = query_parameter("url", {"type": "string", "maxLength": 2048}, "Where the image is.", required=True)
+
+
+def _score_reply() -> Json:
+    described = reply("The predictions.", "Score", examples=examples.SCORE_REPLIES)
+    media = described["content"]["application/json"]
+    media["schema"] = {"oneOf": [media["schema"], {"$ref": "#/components/schemas/Scores"}]}
+    media["examples"] = {**media["examples"], "inputs": {"summary": "Several images", "value": examples.SCORES}}
+    return described
+
+
+def _score_operations(name: str, path: str, whose: str) -> list[Operation]:
+    return [
+        Operation(
+            id=name,
+            method="POST",
+            path=path,
+            tag="Score",
+            summary=f"Score images with {whose}",
+            description=_POST_DESCRIPTION,
+            parameters=(_TOP_K, _MIN_SCORE),
+            body=_BODY,
+            replies={200: _score_reply()},
+            raises=(errors.InvalidRequest, *_BODY_ERRORS, *_SCORING),
+        ),
+        Operation(
+            id=f"{name}_by_url",
+            method="GET",
+            path=path,
+            tag="Score",
+            summary=f"Score the image at a url with {whose}",
+            description=_GET_DESCRIPTION,
+            parameters=(_URL, _TOP_K, _MIN_SCORE),
+            replies={200: reply("The predictions.", "Score", examples=examples.SCORE_REPLIES)},
+            raises=(errors.InvalidRequest, *_SCORING),
+        ),
+    ]
+
+
+OPERATIONS = (
+    *_score_operations("score", "/score", "the default model"),
+    *_score_operations("score_model", "/models/{model}/score", "a model's serving version"),
+    *_score_operations("score_model_version", "/models/{model}/versions/{version}/score", "one version of a model"),
+    Operation(
+        id="list_models",
+        method="GET",
+        path="/models",
+        tag="Models",
+        summary="List the models",
+        description="What the repository holds. A model that no one asked for yet is `unloaded`.",
+        replies={200: reply("Every model with its versions.", "Models", example={"models": [examples.MODEL]})},
+        raises=(errors.Unavailable,),
+    ),
+    Operation(
+        id="show_model",
+        method="GET",
+        path="/models/{model}",
+        tag="Models",
+        summary="Describe a model",
+        description="Loads the model first, so that its task, labels and checksum are known.",
+        replies={200: reply("The model.", "Model", example=examples.MODEL)},
+        raises=(errors.ModelNotFound, errors.Unavailable),
+    ),
+)

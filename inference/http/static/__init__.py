@@ -1,0 +1,1 @@
+"""The files of the console and of the documentation page, read as package resources; no Python lives here."""

@@ -1,0 +1,86 @@
+"use strict";
+// Talks to the API beside which this page is served. The key stays in this tab and leaves it in one header only.
+
+const api = (() => {
+  const base = new URL(".", location.href);
+  const KEY = "functions-key";
+
+  class ApiError extends Error {
+    constructor(status, body, retryAfter) {
+      super(body.error ?? `The service answered ${status}.`);
+      Object.assign(this, { status, code: body.code ?? "", requestId: body.request_id ?? "", retryAfter });
+    }
+  }
+
+  const key = () => sessionStorage.getItem(KEY) ?? "";
+
+  function setKey(value) {
+    if (value) sessionStorage.setItem(KEY, value);
+    else sessionStorage.removeItem(KEY);
+  }
+
+  /** Return the address of a route below the prefix; empty values of the query are left out. */
+  function url(path, query = {}) {
+    const address = new URL(path.replace(/^\//, ""), base);
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== "" && value !== null && value !== undefined) address.searchParams.set(name, value);
+    }
+    return address;
+  }
+
+  /** Send a request and return its reply, or throw an ApiError. */
+  async function send(method, path, { query, body, type, signal } = {}) {
+    const headers = {};
+    if (key()) headers["x-functions-key"] = key();
+    if (type) headers["content-type"] = type;
+    let reply;
+    try {
+      reply = await fetch(url(path, query), { method, headers, body, signal, cache: "no-store", redirect: "error" });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ApiError(0, { error: "The service does not answer." });
+    }
+    if (!reply.ok) throw await failure(reply);
+    return reply;
+  }
+
+  async function failure(reply) {
+    const body = await reply.json().catch(() => ({}));
+    if (reply.status === 401) {
+      document.dispatchEvent(new CustomEvent("key-refused"));
+      body.error ??= key() ? "The function key is not the right one." : "This service asks for a function key.";
+    }
+    return new ApiError(reply.status, body, reply.headers.get("retry-after"));
+  }
+
+  const get = async (path, query, signal) => (await send("GET", path, { query, signal })).json();
+
+  const post = async (path, value, signal) =>
+    (await send("POST", path, { body: JSON.stringify(value), type: "application/json", signal })).json();
+
+  /** Save a reply as a file; a plain link could not carry the key's header. */
+  async function download(path, query, name) {
+    const reply = await send("GET", path, { query });
+    const address = URL.createObjectURL(await reply.blob());
+    dom.element("a", { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  }
+
+  /** Show an error in a reader's words, with what an operator needs to find it in the log. */
+  function explain(error) {
+    const notes = [
+      error.code,
+      error.status ? `HTTP ${error.status}` : "",
+      error.retryAfter ? `try again in ${error.retryAfter} s` : "",
+      error.requestId ? `request ${error.requestId}` : "",
+    ].filter(Boolean);
+    return dom.element(
+      "div",
+      { class: "problem", role: "alert" },
+      dom.element("p", {}, error.message),
+      notes.length ? dom.element("p", { class: "notes" }, notes.join(" · ")) : null,
+    );
+  }
+
+  return { ApiError, key, setKey, url, send, get, post, download, explain };
+})();

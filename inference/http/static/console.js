@@ -1,0 +1,65 @@
+"use strict";
+// The frame of the console: which view is shown, the key, and whether the service is ready.
+
+(() => {
+  const VIEWS = { score: scoreView, batches: batchesView, deadletters: deadLettersView, models: modelsView };
+  const READY_MILLISECONDS = 5000;
+  let leaving = new AbortController();
+
+  /** `#batches/ID` or `#deadletters?code=…` as { name, id, query }. */
+  function place() {
+    const [path, query = ""] = location.hash.slice(1).split("?");
+    const [name, id = ""] = path.split("/");
+    return { name: name in VIEWS ? name : "score", id: decodeURIComponent(id), query: new URLSearchParams(query) };
+  }
+
+  function show() {
+    leaving.abort();
+    leaving = new AbortController();
+    const wanted = place();
+    for (const name of Object.keys(VIEWS)) dom.byId(name).hidden = name !== wanted.name;
+    for (const link of document.querySelectorAll("nav a")) {
+      if (link.hash === `#${wanted.name}`) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    VIEWS[wanted.name].show(wanted, leaving.signal);
+  }
+
+  function listenToKey() {
+    const field = dom.byId("key");
+    field.value = api.key();
+    field.addEventListener("change", () => {
+      api.setKey(field.value.trim());
+      field.removeAttribute("aria-invalid");
+      modelsView.prepare();
+      show();
+    });
+    document.addEventListener("key-refused", () => field.setAttribute("aria-invalid", "true"));
+  }
+
+  async function watchReadiness() {
+    const shown = dom.byId("readiness");
+    // A 503 is an ordinary answer here, so that this does not go through `api`.
+    const reply = await fetch(api.url("/ready"), { cache: "no-store" }).catch(() => null);
+    const state = reply === null ? "unreachable" : reply.ok ? "ready" : "not ready";
+    shown.textContent = state;
+    shown.className = `badge ${state.replace(" ", "-")}`;
+    if (state !== "ready") setTimeout(watchReadiness, READY_MILLISECONDS);
+  }
+
+  async function showVersion() {
+    try {
+      dom.byId("version").textContent = `version ${(await api.get("/version")).version}`;
+    } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error;
+    }
+  }
+
+  for (const view of Object.values(VIEWS)) view.listen();
+  listenToKey();
+  addEventListener("hashchange", show);
+  show();
+  modelsView.prepare();
+  watchReadiness();
+  showVersion();
+})();

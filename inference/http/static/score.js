@@ -1,0 +1,162 @@
+"use strict";
+// The Score view: one image in, its predictions, timings and the same request as a command out.
+
+const scoreView = (() => {
+  const STAGES = ["fetch", "decode", "preprocess", "queue", "run", "postprocess"];
+  let source = null; // { file } or { url }: what was scored last
+  let preview = null; // the object url of that file
+  let running = null;
+
+  const field = (id) => dom.byId(id).value.trim();
+
+  function parameters() {
+    const values = {};
+    if (field("top-k")) values.top_k = Number(field("top-k"));
+    if (field("min-score")) values.min_score = Number(field("min-score"));
+    return values;
+  }
+
+  function path() {
+    const [model, version] = field("score-model").split(":").map(encodeURIComponent);
+    if (!model) return "/score";
+    return version ? `/models/${model}/versions/${version}/score` : `/models/${model}/score`;
+  }
+
+  /** The request for a source, as `api.send` and `curl.command` take it. */
+  function describe(chosen) {
+    if (chosen.file) {
+      const type = chosen.file.type || "application/octet-stream";
+      return { query: parameters(), body: chosen.file, type, file: chosen.file.name };
+    }
+    const wanted = parameters();
+    const value = Object.keys(wanted).length ? { url: chosen.url, parameters: wanted } : { url: chosen.url };
+    return { body: JSON.stringify(value), type: "application/json", data: JSON.stringify(value) };
+  }
+
+  async function score(chosen) {
+    running?.abort();
+    const controller = (running = new AbortController());
+    choose(chosen);
+    const request = describe(chosen);
+    const command = { method: "POST", url: api.url(path(), request.query), ...request };
+    const result = dom.byId("score-result");
+    result.setAttribute("aria-busy", "true");
+    const started = performance.now();
+    try {
+      const reply = await api.send("POST", path(), { ...request, signal: controller.signal });
+      const scored = await reply.json();
+      present(scored, performance.now() - started, command);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      result.replaceChildren(api.explain(error), commandFold(command));
+    }
+    result.removeAttribute("aria-busy");
+    dom.byId("score-again").hidden = false;
+  }
+
+  function choose(chosen) {
+    if (chosen === source) return;
+    if (preview) URL.revokeObjectURL(preview);
+    preview = chosen.file ? URL.createObjectURL(chosen.file) : null;
+    source = chosen;
+  }
+
+  function present(scored, elapsed, command) {
+    const frame = picture.show(preview ?? source.url, scored.image, scored.predictions);
+    const best = scored.predictions[0];
+    dom.byId("score-result").replaceChildren(
+      frame,
+      dom.element("p", { class: "muted" }, summary(scored)),
+      predictions(scored.predictions, frame),
+      timings(scored.timings_ms, elapsed),
+      commandFold(command),
+      dom.fold("Reply", dom.copyable(JSON.stringify(scored, null, 2))),
+    );
+    dom.announce(best ? `${best.label}, ${format.score(best.score)}` : "No predictions");
+  }
+
+  function summary({ model, version, task, image }) {
+    return `${model} version ${version} · ${task} · ${image.width} × ${image.height} ${image.format}`;
+  }
+
+  function predictions(found, frame) {
+    if (!found.length) return dom.element("p", {}, "No prediction has a score that high.");
+    const top = Math.max(1, ...found.map((prediction) => prediction.score));
+    let position = 0;
+    const rows = found.map((prediction) => {
+      const box = picture.isBox(prediction) ? position++ : -1;
+      return dom.element(
+        "li",
+        { pointerenter: () => picture.highlight(frame, box), pointerleave: () => picture.highlight(frame, -1) },
+        dom.element("span", { class: "label" }, prediction.label),
+        dom.bar(prediction.score / top),
+        dom.element("span", { class: "number" }, format.score(prediction.score)),
+      );
+    });
+    return dom.element("ol", { class: "predictions", "aria-label": "Predictions" }, rows);
+  }
+
+  function timings(milliseconds, elapsed) {
+    const total = STAGES.reduce((sum, stage) => sum + (milliseconds[stage] ?? 0), 0);
+    const parts = STAGES.map((stage) => {
+      const part = dom.element("span", { class: `stage-${stage}` });
+      part.style.flexGrow = String(total ? (milliseconds[stage] ?? 0) / total : 0);
+      return part;
+    });
+    const legend = STAGES.map((stage) =>
+      dom.element(
+        "div",
+        {},
+        dom.element("dt", {}, dom.element("span", { class: `swatch stage-${stage}`, "aria-hidden": "true" }), stage),
+        dom.element("dd", {}, format.milliseconds(milliseconds[stage] ?? 0)),
+      ),
+    );
+    return dom.element(
+      "section",
+      { class: "timings", "aria-label": "Timings" },
+      dom.element(
+        "p",
+        {},
+        `${format.milliseconds(total)} in the service`,
+        dom.element("span", { class: "muted" }, ` · ${format.milliseconds(elapsed)} seen from here`),
+      ),
+      dom.element("div", { class: "stages", "aria-hidden": "true" }, parts),
+      dom.element("dl", { class: "legend" }, legend),
+    );
+  }
+
+  const commandFold = (command) => dom.fold("As a command", dom.copyable(curl.command(command)));
+
+  function listen() {
+    const zone = dom.byId("drop");
+    const picker = dom.byId("image-file");
+    picker.addEventListener("change", () => {
+      if (picker.files.length) score({ file: picker.files[0] });
+      picker.value = ""; // the same file can be picked again
+    });
+    for (const name of ["dragenter", "dragover"]) {
+      zone.addEventListener(name, (event) => {
+        event.preventDefault();
+        zone.classList.add("over");
+      });
+    }
+    for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("over"));
+    zone.addEventListener("drop", (event) => {
+      event.preventDefault();
+      if (event.dataTransfer.files.length) score({ file: event.dataTransfer.files[0] });
+    });
+    dom.byId("url-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      score({ url: field("image-url") });
+    });
+    dom.byId("score-again").addEventListener("click", () => score(source));
+    document.addEventListener("paste", pasteImage);
+  }
+
+  function pasteImage(event) {
+    const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+    if (file && !dom.byId("score").hidden) score({ file });
+  }
+
+  return { listen, show: () => {} };
+})();
