@@ -46,7 +46,7 @@ const batchView = (() => {
     const bad = dom.element("span", { class: "bar-fill bad" });
     good.style.width = `${share(succeeded) * 100}%`;
     bad.style.width = `${share(failed) * 100}%`;
-    const percent = total ? `${Math.floor(share(done) * 100)} %` : "–";
+    const percent = total ? `${Math.floor(share(done) * 100)}%` : "–";
     return dom.element(
       "span",
       { class: "progress" },

@@ -34,7 +34,7 @@ const batchesView = (() => {
 
   function table(batches) {
     const head = ["Batch", "State", "Progress", "Failed", "Submitted"].map((name) =>
-      dom.element("th", { scope: "col" }, name),
+      dom.element("th", { scope: "col", class: name === "Failed" ? "number" : null }, name),
     );
     const rows = batches.map((batch) =>
       dom.element(

@@ -6,9 +6,9 @@ const curl = (() => {
 
   /** Return the command; `data` is the body as text, `file` the name of the file that is the body. */
   function command({ method = "GET", url, type, data, file, needsKey = true }) {
-    const parts = ["curl"];
-    if (method !== "GET" && !(method === "POST" && (data !== undefined || file !== undefined))) parts.push(`-X ${method}`);
-    parts.push(quote(String(url)));
+    const hasBody = data !== undefined || file !== undefined;
+    const verb = method === (hasBody ? "POST" : "GET") ? "" : `-X ${method} `; // curl's own choice is left to it
+    const parts = [`curl ${verb}${quote(String(url))}`];
     if (needsKey) parts.push('-H "x-functions-key: $FUNCTIONS_KEY"');
     if (type) parts.push(`-H ${quote(`content-type: ${type}`)}`);
     if (file !== undefined) parts.push(`--data-binary ${quote(`@${file}`)}`);

@@ -40,7 +40,7 @@ const deadLettersView = (() => {
         { class: "actions" },
         dom.element("p", {}, loaded),
         next ? dom.element("button", { type: "button", click: () => more(next) }, "Load more") : null,
-        dom.element("button", { type: "button", click: () => replay(filter) }, "Try all of these again…"),
+        dom.element("button", { type: "button", click: () => replay(filter) }, "Try all again…"),
         dom.element("button", { type: "button", click: exportAll }, "Export as a manifest"),
       ),
       ...largestFirst.map(([code, group]) => card(code, group)),
@@ -76,7 +76,7 @@ const deadLettersView = (() => {
 
   function items(group) {
     const head = ["Batch", "Image", "Url", "Attempts", "Last tried"].map((name) =>
-      dom.element("th", { scope: "col" }, name),
+      dom.element("th", { scope: "col", class: name === "Attempts" ? "number" : null }, name),
     );
     const rows = group.map((letter) =>
       dom.element(

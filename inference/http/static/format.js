@@ -10,9 +10,9 @@ const format = (() => {
   const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
   /** A probability as a percentage, any other score as it is. */
-  const score = (value) => (value >= 0 && value <= 1 ? `${(value * 100).toFixed(1)} %` : value.toPrecision(4));
+  const score = (value) => (value >= 0 && value <= 1 ? `${(value * 100).toFixed(1)}%` : value.toPrecision(4));
 
-  const milliseconds = (value) => `${value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2)} ms`;
+  const milliseconds = (value) => `${value.toFixed(value === 0 || value >= 100 ? 0 : value >= 1 ? 1 : 2)} ms`;
 
   function duration(seconds) {
     if (seconds < 90) return `${Math.ceil(seconds)} s`;
