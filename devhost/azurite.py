@@ -46,7 +46,10 @@ def find_executable(folders: Sequence[Path]) -> Path:
 
 
 class Azurite:
-    """Azurite with its data in `location`; port 0 is a free one. A context manager, or `start` and `stop`."""
+    """Azurite with its data in `location`. A context manager, or `start` and `stop`.
+
+    Port 0 is a free one, kept over a restart, so that the connection string stays the same.
+    """
 
     def __init__(
         self, location: Path, *, executable: Path, blob_port: int = 0, queue_port: int = 0, table_port: int = 0
@@ -68,6 +71,7 @@ class Azurite:
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
+        self._endpoints = {}
         self._location.mkdir(parents=True, exist_ok=True)
         command = [str(self._executable), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
         command += ["--location", str(self._location)]
@@ -90,6 +94,7 @@ class Azurite:
                 self.stop()
                 raise HostError(f"Azurite did not answer within {START_SECONDS:g} s; see {self._log}.")
             time.sleep(0.02)
+        self._ports = {name.lower(): int(url.rpartition(":")[2]) for name, url in self._endpoints.items()}
 
     def start(self) -> Self:
         """Start and wait until it answers."""
