@@ -1,0 +1,62 @@
+"""Image files made by hand, for what Pillow cannot write: bit depths, transparent colours, odd TIFF tags."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+from numpy.typing import NDArray
+from PIL import Image
+
+GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
+
+
+def encode(pixels: NDArray[Any] | Image.Image, format_: str, **options: Any) -> bytes:
+    """Return the file that Pillow makes of these pixels."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Return one chunk of a PNG, with its right checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int, depth: int, colour: int) -> bytes:
+    """Return the signature and first chunk of a PNG."""
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+
+
+def png(width: int, depth: int, colour: int, rows: list[bytes], *chunks: bytes) -> bytes:
+    """Return a PNG of packed rows, with further chunks before its pixels."""
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    header = png_header(width, len(rows), depth, colour)
+    return header + b"".join(chunks) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+
+
+def tiff(width: int, height: int, bits: tuple[int, ...], photometric: int, data: bytes, **tags: int) -> bytes:
+    """Return a little-endian, uncompressed TIFF of one strip; `tags` are sample_format and orientation."""
+    extra = b"".join(struct.pack("<H", value) for value in bits)
+    entries = {
+        256: (4, 1, width),
+        257: (4, 1, height),
+        258: (3, len(bits), 8 if len(bits) > 2 else int.from_bytes(extra, "little")),
+        259: (3, 1, 1),
+        262: (3, 1, photometric),
+        273: (4, 1, 8 + len(extra)),
+        277: (3, 1, len(bits)),
+        278: (4, 1, height),
+        279: (4, 1, len(data)),
+    }
+    if "orientation" in tags:
+        entries[274] = (3, 1, tags["orientation"])
+    if "sample_format" in tags:
+        entries[339] = (3, 1, tags["sample_format"])
+    directory = struct.pack("<H", len(entries))
+    for tag, (kind, count, value) in sorted(entries.items()):
+        directory += struct.pack("<HHII", tag, kind, count, value)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(extra) + len(data)) + extra + data + directory + bytes(4)
