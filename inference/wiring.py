@@ -31,6 +31,7 @@ async def get_services() -> Services:
             if _services is None:
                 # Importing and building take most of a second: on a thread, so that the loop keeps answering.
                 _services = await asyncio.to_thread(_build)
+                _services.draining.listen()
     return _services
 
 
@@ -57,7 +58,8 @@ async def respond(
 
     async def handler(request: Request) -> Response:
         services = await get_services()
-        return await services.routes[route](request)
+        with services.draining.work():
+            return await services.routes[route](request)
 
     lowered = {name.lower(): value for name, value in headers.items()}
     request = Request(method, edge.base_url(url, lowered), path, query, lowered, body)
@@ -68,9 +70,13 @@ async def respond(
 async def handle(queue: str, body: bytes, message_id: str, dequeue_count: int) -> None:
     """Work off one queue message; raising gives it back to the host."""
     from inference.batch.ports import Delivery
+    from inference.errors import ShuttingDown
 
     services = await get_services()
-    await services.deliveries[queue](Delivery(body, message_id, dequeue_count))
+    if services.draining.is_set():
+        raise ShuttingDown
+    with services.draining.work():
+        await services.deliveries[queue](Delivery(body, message_id, dequeue_count))
 
 
 async def warm_up() -> None:

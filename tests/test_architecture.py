@@ -22,7 +22,7 @@ LAYERS = (
     ("fetch", "models", "engine"),
     ("image",),
     ("storage", "exporters"),
-    ("telemetry", "deadline", "redaction"),
+    ("telemetry", "deadline", "redaction", "draining"),
     ("settings",),
     ("errors",),
 )

@@ -1,0 +1,78 @@
+"""What SIGTERM means here: take no more work, give back what was not started, then end.
+
+It refuses to end while something is under way, up to a limit well inside the platform's grace: a Container Apps
+replica has 30 s between SIGTERM and SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: Longest wait for work under way; what is not done by then is delivered again, which does no harm.
+DRAIN_SECONDS = 20.0
+
+#: After the last piece of work: for the worker to hand its outcome to the host before the process ends.
+LINGER_SECONDS = 2.0
+
+
+class Draining:
+    """Set by SIGTERM; shard workers look at it between items."""
+
+    def __init__(self) -> None:
+        self._set = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._under_way = 0
+        self._ending: asyncio.Task[None] | None = None
+
+    def is_set(self) -> bool:
+        """Tell whether this process is shutting down."""
+        return self._set.is_set()
+
+    async def wait(self) -> None:
+        """Return once it is."""
+        await self._set.wait()
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Mark one request or message as under way."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    def start(self) -> None:
+        """Begin to drain; the process ends by SIGTERM's default action when nothing is under way."""
+        if self._ending is None:
+            self._set.set()
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+
+    def listen(self) -> None:
+        """Drain at SIGTERM, in the main thread only (elsewhere Python gets no signals); a second one ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+
+        def on_signal(*_: object) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            loop.call_soon_threadsafe(self.start)
+
+        signal.signal(signal.SIGTERM, on_signal)
+
+    async def _end(self) -> None:
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._idle.wait()
+                await asyncio.sleep(LINGER_SECONDS)
+        except TimeoutError:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
