@@ -16,9 +16,14 @@ const schema = (() => {
     const forms = value.oneOf ?? value.anyOf;
     if (forms && !value.properties) return joined(forms.map(type), () => " or ");
     if (value.allOf) return type(value.allOf[0]);
-    if (value.type === "array") return ["array of ", ...(value.items ? type(value.items) : ["anything"])];
+    if (value.type === "array") return arrayOf(value);
     const name = [value.type ?? (value.properties ? "object" : "anything")].flat().join(" or ");
     return [[name, ...limits(value)].join(", ")];
+  }
+
+  function arrayOf({ items, maxItems }) {
+    const most = maxItems === undefined ? "" : `, at most ${maxItems}`;
+    return ["array of ", ...(items ? type(items) : ["anything"]), most];
   }
 
   function limits(value) {
@@ -59,7 +64,7 @@ const schema = (() => {
   /** The properties of an object, or those of each of its forms. */
   function describe(value) {
     const forms = (value.oneOf ?? []).filter((form) => form.properties);
-    if (forms.length) return joined(forms.map((form) => [properties(form)]), () => dom.element("p", { class: "muted" }, "or"));
+    if (forms.length) return joined(forms.map((form) => [properties(form)]), () => dom.element("p", { class: "muted or" }, "or"));
     if (value.properties) return [properties(value)];
     const items = value.items?.properties ? [properties(value.items)] : [];
     return [dom.element("p", {}, type(value)), ...items];

@@ -1,0 +1,188 @@
+"""The API's description: it tells what function_app.py serves, and nothing it shows is wrong."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+import function_app
+from inference.errors import InferenceError
+from inference.http.bodies import read_score_request
+from inference.http.messages import Request
+from inference.http.openapi import document
+from inference.http.statuses import status_of
+from inference.settings import RequestLimits
+from tests.json_schema import problems, resolve
+
+DOCUMENT = document("1.2.3", "https://app.example/api")
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def schemas_with_examples() -> Iterator[Any]:
+    for path, method, operation in operations():
+        contents = {"body": operation.get("requestBody", {}).get("content", {})}
+        contents |= {status: reply.get("content", {}) for status, reply in operation["responses"].items()}
+        for part, content in contents.items():
+            for media_type, media in content.items():
+                examples = [example["value"] for example in media.get("examples", {}).values()]
+                examples += [media["example"]] if "example" in media else []
+                for number, example in enumerate(examples):
+                    yield pytest.param(
+                        media_type, media["schema"], example, id=f"{method} {path} {part} {media_type} {number}"
+                    )
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_it_describes_every_route_of_the_app_with_its_methods_and_keys_and_no_other() -> None:
+    served = set()
+    for function in function_app.app.get_functions():
+        trigger = next(one for one in json.loads(function.get_function_json())["bindings"] if one["direction"] == "IN")
+        if trigger["type"] == "httpTrigger":
+            served |= {(f"/{trigger['route']}", method, trigger["authLevel"]) for method in trigger["methods"]}
+
+    described = {
+        (path, method.upper(), "FUNCTION" if operation["security"] else "ANONYMOUS")
+        for path, method, operation in operations()
+    }
+    assert described == served
+
+
+def test_it_names_the_version_and_the_server_that_was_asked() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    assert DOCUMENT["info"]["version"] == "1.2.3"
+    assert DOCUMENT["servers"] == [{"url": "https://app.example/api"}]
+
+
+def test_operation_ids_are_unique_and_tags_are_declared() -> None:
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    tags = {tag for _, _, operation in operations() for tag in operation["tags"]}
+
+    assert len(ids) == len(set(ids))
+    assert tags == {tag["name"] for tag in DOCUMENT["tags"]}
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_referred_to() -> None:
+    found = set(references(DOCUMENT))
+
+    for reference in found:
+        resolve(reference, DOCUMENT)
+    assert {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]} <= found
+
+
+def test_every_placeholder_of_a_path_is_a_parameter() -> None:
+    for path, _, operation in operations():
+        placeholders = {segment[1:-1] for segment in path.split("/") if segment.startswith("{")}
+        declared = {one["name"] for one in operation.get("parameters", []) if one["in"] == "path"}
+        assert declared == placeholders
+
+
+@pytest.mark.parametrize(("media_type", "schema", "example"), [*schemas_with_examples()])
+def test_every_example_fits_its_schema(media_type: str, schema: dict[str, Any], example: Any) -> None:
+    values = [example]
+    if media_type == "application/x-ndjson" and "$ref" in schema:
+        values = [orjson.loads(line) for line in example.splitlines()]
+
+    for value in values:
+        assert list(problems(value, schema, DOCUMENT)) == []
+
+
+def test_every_example_of_a_score_request_is_one_that_the_handler_reads() -> None:
+    content = DOCUMENT["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+
+    for example in content["examples"].values():
+        body = orjson.dumps(example["value"])
+        request = Request("POST", "", headers={"content-type": "application/json"}, body=body)
+        assert read_score_request(request, RequestLimits()).inputs
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"url": ""},
+        {"url": "https://example.com/a.png", "data": ""},
+        {"url": "https://example.com/a.png", "model": "digits"},
+        {"url": "https://example.com/a.png", "parameters": {"top_k": 0}},
+        {"url": "https://example.com/a.png", "parameters": {"min_score": 2}},
+        {"url": "https://example.com/a.png", "parameters": {"threshold": 1}},
+        {"id": 7, "data": "aGk="},
+        {"inputs": []},
+        {"inputs": [{"id": "a"}]},
+        {"inputs": [{"url": "https://example.com/a.png"}], "id": "a"},
+        {"inputs": [{"url": "https://example.com/a.png"}] * (RequestLimits().max_inputs + 1)},
+    ],
+    ids=str,
+)
+def test_what_the_handler_refuses_does_not_fit_the_schema_either(body: dict[str, Any]) -> None:
+    request = Request("POST", "", headers={"content-type": "application/json"}, body=orjson.dumps(body))
+
+    with pytest.raises(InferenceError):
+        read_score_request(request, RequestLimits())
+    assert list(problems(body, {"$ref": "#/components/schemas/ScoreRequest"}, DOCUMENT))
+
+
+def test_every_code_of_the_tree_is_listed_with_its_status() -> None:
+    listed = {row["code"]: (row["status"], row["retryable"]) for row in DOCUMENT["x-error-codes"]}
+
+    for error in InferenceError.leaves():
+        assert listed.pop(error.code) == (status_of(error), error.retryable)
+    assert listed == {"internal_error": (500, False), "misconfigured": (503, False)}
+
+
+def test_every_error_reply_has_the_one_shape_and_codes_of_its_status() -> None:
+    status_by_code = {row["code"]: row["status"] for row in DOCUMENT["x-error-codes"]}
+
+    for path, method, operation in operations():
+        for status, reply in operation["responses"].items():
+            if int(status) < 400 or "$ref" in reply:
+                continue
+            shape, narrowed = reply["content"]["application/json"]["schema"]["allOf"]
+            assert shape == {"$ref": "#/components/schemas/Error"}, (method, path)
+            assert {status_by_code[code] for code in narrowed["properties"]["code"]["enum"]} == {int(status)}
+
+
+def test_scoring_can_answer_with_each_status_that_the_contract_names() -> None:
+    responses = DOCUMENT["paths"]["/models/{model}/score"]["post"]["responses"]
+
+    assert {*responses} == {"200", "400", "401", "404", "413", "415", "422", "424", "429", "500", "503", "504"}
+
+
+def test_a_key_is_asked_for_in_a_header_and_its_absence_is_a_401() -> None:
+    scheme = DOCUMENT["components"]["securitySchemes"]["functionKey"]
+
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "x-functions-key")
+    for _, _, operation in operations():
+        assert ("401" in operation["responses"]) == bool(operation["security"])
+
+
+def test_links_lead_from_submission_to_status_results_and_replay() -> None:
+    by_id = {operation["operationId"]: operation for _, _, operation in operations()}
+    submitted = by_id["submit_batch"]["responses"]["202"]["links"]
+    status = by_id["batch_status"]["responses"]["200"]["links"]
+
+    assert submitted["status"]["operationId"] == "batch_status"
+    assert status["results"]["operationId"] == "batch_results"
+    assert status["replay"]["operationId"] == "replay_dead_letters"
+    for links in (submitted, status):
+        for link in links.values():
+            target = by_id[link["operationId"]]
+            names = {one["name"] for one in target.get("parameters", [])}
+            assert set(link.get("parameters", {})) <= names
