@@ -96,7 +96,8 @@ var platformSettings = [
   { name: 'AzureWebJobsStorage__accountName', value: storage.name }
   { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
   { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-  // Keys in the storage account are the same for every replica and outlive a restart; in files they would not.
+  // The default, files, loses the function keys with each replica; 'containerapp' keeps them among the app's secrets, which
+  // the next deployment of this file would clear.
   { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
   // Without it the host derives an id from each replica's machine name, and with it the place of locks and keys.
   { name: 'AzureFunctionsWebHost__hostid', value: '${prefix.host}${token}' }
