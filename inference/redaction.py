@@ -12,8 +12,7 @@ from typing import Final
 OMITTED: Final = "…"
 
 _MAX_CHARACTERS: Final = 2048
-_NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\u2027\u202f-\ud7ff\ue000-\U0010ffff]")
-_HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^\[\]:@]*)(:[0-9]*)?")
+_HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^\[\]:@]*)(?::[0-9]*)?")
 
 
 def redact_url(url: str) -> str:
@@ -22,7 +21,7 @@ def redact_url(url: str) -> str:
     SAS tokens, presigned urls and passwords live in what is dropped. Text that is no url keeps what precedes its
     first `:`, `?`, `#` or `@`.
     """
-    text = _NOT_PRINTABLE.sub("\ufffd", str(url)[:_MAX_CHARACTERS])
+    text = "".join(c if c.isprintable() else "\ufffd" for c in str(url)[:_MAX_CHARACTERS])
     scheme, separator, rest = text.partition("://")
     if not separator or re.search(r"[?#@]", scheme):
         kept = re.split(r"[:?#@]", text, maxsplit=1)[0]
@@ -31,8 +30,9 @@ def redact_url(url: str) -> str:
     authority, slash, path = base.partition("/")
     host = authority.rpartition("@")[2]
     match = _HOST_AND_PORT.fullmatch(host)
-    # `user:1/2@host`: with a slash or a question mark in the password, what looks like host and port is the secret.
-    is_ambiguous = match is not None and match[1] and "@" in rest[len(authority) :]
-    if match is None or is_ambiguous:
+    # `user:1/2@host`, `user:@/1@host`: with a slash or a question mark in the password, what looks like a host or a
+    # path is the secret.
+    may_hold_password = ":" in authority or "@" in authority
+    if match is None or (may_hold_password and "@" in rest[len(authority) :]):
         return f"{scheme}://{OMITTED}"
     return f"{scheme}://{host}{slash}{path}{f'?{OMITTED}' if query else ''}"
