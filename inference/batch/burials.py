@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from inference import telemetry
 from inference.batch import layout
 from inference.batch.messages import ManifestMessage
 from inference.batch.ports import Clock, Delivery
+from inference.batch.record import current_trace_id
 from inference.batch.retry import describe
-from inference.errors import InvalidManifest, StorageUnavailable
+from inference.errors import StorageUnavailable
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
 _MAX_RACES = 10
@@ -50,7 +50,7 @@ class BuriedMessage(BaseModel):
     attempts: int
     first_at: str
     last_at: str
-    trace_id: str | None
+    trace_id: str
     history: tuple[dict[str, Any], ...] = ()
     is_replayable: bool
     #: A replay sent the body again, and no answer has come yet.
@@ -132,7 +132,7 @@ class Burials:
             attempts=earlier.attempts + 1 if earlier else 1,
             first_at=earlier.first_at if earlier else now,
             last_at=now,
-            trace_id=telemetry.trace_id(),
+            trace_id=current_trace_id(),
             history=(*earlier.history, past) if earlier and past else (),
             is_replayable=grave.is_replayable,
             message_id=delivery.message_id,
@@ -181,9 +181,4 @@ def _find_batch_id(body: bytes) -> str | None:
     except orjson.JSONDecodeError:
         return None
     batch_id = value.get("batch_id") if isinstance(value, dict) else None
-    if not isinstance(batch_id, str):
-        return None
-    try:
-        return layout.check_batch_id(batch_id)
-    except InvalidManifest:
-        return None
+    return batch_id if isinstance(batch_id, str) and layout.is_batch_id(batch_id) else None

@@ -146,6 +146,8 @@ class FinishMessage(WorkMessage):
     quiet_seconds: Annotated[float, Field(ge=0)] = 0
     #: The stop that shards in back-off were already told of.
     told_stop: int = -1
+    #: One look on somebody's behalf, beside the chain of looks that goes on anyway.
+    is_errand: bool = False
 
 
 def digest(value: object) -> str:

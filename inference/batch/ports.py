@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from inference.batch.layout import QueueName
 from inference.storage import BlobStore, MessageQueue
 
 
@@ -82,6 +83,11 @@ class Queues:
     shards: MessageQueue
     finish: MessageQueue
     events: MessageQueue
+
+    def work(self, name: str) -> MessageQueue:
+        """Return the queue of that name among those that functions are triggered by."""
+        by_name = {QueueName.MANIFESTS: self.manifests, QueueName.SHARDS: self.shards, QueueName.FINISH: self.finish}
+        return by_name[QueueName(name)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class BatchRecord(BaseModel):
     batch_id: str
     #: SHA-256 over canonical manifest and settings: two submissions of one id are one batch when these are equal.
     digest: str
-    #: Key of the source, and id of the message, that made the batch.
+    #: Keys of what was asked and of what it named, and id of the message, that made the batch.
+    asked: str
     source: str
     message_id: str
     model: str
@@ -108,11 +109,11 @@ class Records:
 
     async def create(self, record: BatchRecord) -> bool:
         """Write the record; False when there is one."""
-        metadata = {"created_at": record.created_at, "source": record.source, "total": str(record.total)}
+        metadata = {"created_at": record.created_at, "asked": record.asked, "total": str(record.total)}
         return await self._create(layout.record(record.batch_id), record, metadata)
 
     async def list(self) -> AsyncIterator[BlobProperties]:
-        """Yield the records' properties (metadata: created_at, source, total)."""
+        """Yield the records' properties (metadata: created_at, asked, total)."""
         async for properties in self._manifests.list(layout.RECORDS):
             yield properties
 
@@ -149,3 +150,8 @@ class Records:
 def current_traceparent() -> str:
     """Return the current span's traceparent, or a new one: rows carry a trace id also where nothing is traced."""
     return telemetry.traceparent() or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+def current_trace_id() -> str:
+    """Return the current trace id in hex, or a new one."""
+    return current_traceparent().split("-")[1]

@@ -31,13 +31,13 @@ class Suspects:
         self._manifests = manifests
         self._after_deliveries = after_deliveries
 
-    async def lost(self, message: ShardMessage) -> int:
-        """Return how many deliveries of this range began and never ended."""
+    async def lost(self, message: ShardMessage) -> list[str]:
+        """Return which deliveries of this range began and never ended."""
         try:
             blob = await self._manifests.read(_name(message))
         except BlobNotFound:
-            return 0
-        return len(orjson.loads(blob.data))
+            return []
+        return [str(delivery) for delivery in orjson.loads(blob.data)]
 
     def is_guilty(self, message: ShardMessage, dequeue_count: int, lost: int) -> bool:
         """Tell whether the range is to be split, or as a single item given up."""
@@ -47,14 +47,11 @@ class Suspects:
         return lost >= 1 and dequeue_count >= (2 if message.is_suspect else self._after_deliveries)
 
     @contextlib.asynccontextmanager
-    async def watched(self, message: ShardMessage, delivery: Delivery) -> AsyncIterator[None]:
+    async def watched(self, message: ShardMessage, delivery: Delivery, lost: list[str]) -> AsyncIterator[None]:
         """Keep a marker while the range is scored; it stays only when the process does not get to the end."""
         name = _name(message)
-        began: list[str] = []
-        with contextlib.suppress(BlobNotFound):
-            began = orjson.loads((await self._manifests.read(name)).data)
         this = f"{delivery.message_id}/{delivery.dequeue_count}"
-        await self._manifests.write(name, orjson.dumps([*began, this]), content_type="application/json")
+        await self._manifests.write(name, orjson.dumps([*lost, this]), content_type="application/json")
         try:
             yield
         finally:

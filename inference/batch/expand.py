@@ -1,0 +1,203 @@
+"""Owns the way from a manifest message to a batch: canonical manifest, record, shard messages, finish message.
+
+Every step can be repeated, and a step that an earlier delivery did is found done. It refuses to score anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from opentelemetry.trace import SpanKind
+
+from inference import telemetry
+from inference.batch import layout
+from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable
+from inference.batch.canonical import Canonicaliser, CanonicalManifest, ShardRange, digest_items, write_canonical
+from inference.batch.concurrency import for_each
+from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, digest
+from inference.batch.parts import PartStore
+from inference.batch.ports import Account, Clock, Delivery, ModelPin, Queues, Scorer, Stores
+from inference.batch.record import BatchRecord, Records, current_traceparent
+from inference.batch.source import Source, open_source
+from inference.errors import BatchConflict, InferenceError, InvalidManifest
+from inference.settings import BatchSettings
+from inference.storage import ABSENT, PreconditionFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Expander:
+    """Expands manifests."""
+
+    stores: Stores
+    queues: Queues
+    records: Records
+    parts: PartStore
+    burials: Burials
+    scorer: Scorer
+    settings: BatchSettings
+    clock: Clock
+    account: Account | None = None
+
+    async def expand(self, delivery: Delivery) -> None:
+        """Turn a manifest message into a batch under way, or into a dead letter when that can never be.
+
+        Raises Unavailable, so that the host delivers the message again.
+        """
+        try:
+            message = ManifestMessage.decode(delivery.body)
+        except InvalidManifest as exc:
+            grave = grave_of_unreadable(layout.QueueName.MANIFESTS, delivery.body)
+            await self.burials.bury(grave, delivery, exc)
+            return
+        batch_id = message.batch_id or derive_batch_id(delivery.message_id)
+        with telemetry.span(
+            "batch.expand",
+            parent=message.traceparent,
+            kind=SpanKind.CONSUMER,
+            attributes={"inference.batch.id": batch_id},
+        ):
+            await self._expand(message, batch_id, delivery)
+
+    async def _expand(self, message: ManifestMessage, batch_id: str, delivery: Delivery) -> None:
+        grave = grave_of_manifest(message, batch_id)
+        try:
+            record = await self._establish(message, batch_id, delivery)
+        except InferenceError as exc:
+            if exc.retryable:
+                raise
+            await self.burials.bury(grave, delivery, exc)
+            await self.records.drop_ticket(batch_id)
+            return
+        await self._dispatch(record, delivery)
+        await self.records.drop_ticket(batch_id)
+        await self.burials.forget(grave.key)
+
+    async def _establish(self, message: ManifestMessage, batch_id: str, delivery: Delivery) -> BatchRecord:
+        """Return the batch's record, made from this message or found to be the same. Raises BatchConflict."""
+        record = await self.records.find(batch_id)
+        if record and await self._is_ours(record, message, delivery):
+            return record
+        source = await open_source(message, self.stores.manifests, self.account)
+        if record is None:
+            pin = await self.scorer.resolve(message.model)
+            canonical = await self._canonicalise(message, batch_id, source)
+            mine = self._record(message, batch_id, delivery, source, pin, canonical)
+            if await self.records.create(mine):
+                return mine
+            record = await self.records.read(batch_id)
+        await check_same(record, message, source, self.settings.max_manifest_items)
+        return record
+
+    async def _is_ours(self, record: BatchRecord, message: ManifestMessage, delivery: Delivery) -> bool:
+        """Tell whether an earlier delivery of this message, or of a copy of it, made the record.
+
+        Then the record counts, even if the manifest was changed or deleted since.
+        """
+        if record.message_id == delivery.message_id:
+            return True
+        return record.asked == message.key and not await self._is_expanded(record)
+
+    async def _is_expanded(self, record: BatchRecord) -> bool:
+        return await self.stores.manifests.properties(layout.expanded(record.batch_id)) is not None
+
+    async def _canonicalise(self, message: ManifestMessage, batch_id: str, source: Source) -> CanonicalManifest:
+        size = message.mini_batch_size or self.settings.shard_size
+        canonicaliser = Canonicaliser(size, self.settings.max_manifest_items)
+        return await write_canonical(self.stores.manifests, batch_id, source.key, source.items(), canonicaliser)
+
+    def _record(
+        self,
+        message: ManifestMessage,
+        batch_id: str,
+        delivery: Delivery,
+        source: Source,
+        pin: ModelPin,
+        canonical: CanonicalManifest,
+    ) -> BatchRecord:
+        retries = message.max_retries
+        return BatchRecord(
+            batch_id=batch_id,
+            digest=digest_batch(message, canonical.digest),
+            asked=message.key,
+            source=source.key,
+            message_id=delivery.message_id,
+            model=pin.name,
+            version=pin.version,
+            sha256=pin.sha256,
+            parameters=message.parameters,
+            total=canonical.total,
+            shards=canonical.shards,
+            mini_batch_size=canonical.mini_batch_size,
+            max_attempts=self.settings.max_attempts if retries is None else retries + 1,
+            error_threshold=message.error_threshold,
+            manifest=canonical.manifest,
+            manifest_etag=canonical.etag,
+            table=canonical.table,
+            created_at=self.clock().isoformat(),
+            traceparent=current_traceparent(),
+        )
+
+    async def _dispatch(self, record: BatchRecord, delivery: Delivery) -> None:
+        """Send every message of the batch that may not have been sent, then note that all were."""
+        if await self._is_expanded(record):
+            return
+
+        async def send(shard: ShardRange) -> None:
+            await self.queues.shards.send(shard_message(record, shard).encode())
+
+        await for_each(self._unsent(record, delivery), send)
+        delay = self.settings.finish_poll_seconds
+        finish = FinishMessage(batch_id=record.batch_id, delay_seconds=delay, traceparent=record.traceparent)
+        await self.queues.finish.send(finish.encode(), delay_seconds=delay)
+        try:
+            await self.stores.manifests.write(layout.expanded(record.batch_id), b"", if_match=ABSENT)
+        except PreconditionFailed:
+            return
+
+    async def _unsent(self, record: BatchRecord, delivery: Delivery) -> AsyncIterator[ShardRange]:
+        """Yield the shards whose message may not have been sent; a part says that one was."""
+        sent: set[int] = set()
+        if delivery.is_redelivery:
+            sent = {counts.shard async for counts in self.parts.list(record.batch_id)}
+        async for shard in record.table_in(self.stores).read_all():
+            if shard.shard not in sent:
+                yield shard
+
+
+def shard_message(record: BatchRecord, shard: ShardRange) -> ShardMessage:
+    """Return the first message for a whole shard."""
+    return ShardMessage(
+        batch_id=record.batch_id,
+        shard=shard.shard,
+        offset=shard.offset,
+        bytes=shard.bytes,
+        first=shard.first,
+        count=shard.count,
+        traceparent=record.traceparent,
+    )
+
+
+def derive_batch_id(message_id: str) -> str:
+    """Return the id of a batch whose message names none: the same for every delivery of the message."""
+    candidate = f"m-{message_id.lower()}"
+    if layout.is_batch_id(candidate):
+        return candidate
+    return f"m-{hashlib.sha256(message_id.encode()).hexdigest()[:32]}"
+
+
+def digest_batch(message: ManifestMessage, manifest_digest: str) -> str:
+    """Return what two submissions of one id are compared by."""
+    return digest({**message.settings, "manifest": manifest_digest})
+
+
+async def check_same(record: BatchRecord, message: ManifestMessage, source: Source, max_items: int) -> None:
+    """Raise BatchConflict, naming both digests, when the batch has other content than `message`."""
+    if source.key == record.source:
+        return
+    theirs, _ = await digest_items(source.items(), max_items)
+    if (mine := digest_batch(message, theirs)) != record.digest:
+        raise BatchConflict(
+            f"The batch {record.batch_id} exists with other content: {record.digest[:16]}… there, {mine[:16]}… here."
+        )

@@ -1,0 +1,105 @@
+"""Owns the poison queues: what the host gave up on is carried on, cut in pieces, or buried with a reason.
+
+It never raises for what a message says: nothing watches over a poison queue. It raises only when storage itself fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference.batch import layout
+from inference.batch.burials import Burials, grave_of_unreadable, grave_of_work
+from inference.batch.expand import Expander
+from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, WorkMessage
+from inference.batch.ports import Delivery, Queues
+from inference.batch.record import Records
+from inference.batch.retry import INTERNAL_ERROR, RetryPolicy, RowError
+from inference.batch.shard import ShardWorker
+from inference.batch.suspects import Suspects
+from inference.errors import InferenceError, InvalidManifest, InvalidMessage, NotFound, WorkerLost
+from inference.settings import BatchSettings
+
+#: Rounds through the poison queue that a message gets when the cause is ours; with the delays below, over half an hour.
+MAX_RECOVERIES = 10
+#: Deliveries after which a manifest in the poison queue is taken to kill its worker.
+_MAX_MANIFEST_DELIVERIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Works off poison queues."""
+
+    queues: Queues
+    records: Records
+    burials: Burials
+    expander: Expander
+    shards: ShardWorker
+    suspects: Suspects
+    settings: BatchSettings
+
+    async def recover(self, queue: str, delivery: Delivery) -> None:
+        """Deal with a message that the host moved from `queue` to its poison partner."""
+        try:
+            if queue == layout.QueueName.MANIFESTS:
+                await self._recover_manifest(delivery)
+            elif queue == layout.QueueName.SHARDS:
+                await self._recover_shard(ShardMessage.decode(delivery.body))
+            else:
+                await self._recover_finish(delivery, FinishMessage.decode(delivery.body))
+        except (InvalidMessage, NotFound) as exc:
+            await self.burials.bury(grave_of_unreadable(queue, delivery.body), delivery, exc)
+
+    async def _recover_manifest(self, delivery: Delivery) -> None:
+        """Expand the manifest as the host could not; under an id that does not come from the message's, now new."""
+        try:
+            message = ManifestMessage.decode(delivery.body)
+        except InvalidManifest as exc:
+            raise InvalidMessage(exc.message) from None
+        if message.batch_id is None:
+            batch_id = await self._find_begun(message) or f"p-{message.key}"
+            message = message.model_copy(update={"batch_id": batch_id})
+        if delivery.dequeue_count > _MAX_MANIFEST_DELIVERIES:
+            grave = grave_of_work(layout.QueueName.MANIFESTS, message.encode(), message.batch_id or "")
+            await self.burials.bury(grave, delivery, WorkerLost("Reading this manifest takes the worker process down."))
+            return
+        again = Delivery(message.encode(), delivery.message_id, max(delivery.dequeue_count, 2))
+        await self.expander.expand(again)
+
+    async def _find_begun(self, message: ManifestMessage) -> str | None:
+        """Return the batch that an earlier delivery made of this message before it was lost, if it got so far."""
+        async for properties in self.records.list():
+            batch_id = layout.batch_id_of(properties.name)
+            if batch_id.startswith("m-") and properties.metadata.get("asked") == message.key:
+                return batch_id
+        return None
+
+    async def _recover_shard(self, message: ShardMessage) -> None:
+        shard = await self.shards.open_poisoned(message)
+        if shard is None:
+            return
+        lost = await self.suspects.lost(message)
+        if self.suspects.is_guilty(message, self.settings.suspect_after_deliveries, len(lost)):
+            await self.shards.split(shard)
+        elif message.recoveries >= MAX_RECOVERIES:
+            why = RowError(INTERNAL_ERROR, "This service failed on the shard again and again.", retryable=True)
+            await self.shards.end_range(shard, why)
+        else:
+            await self._send_again(layout.QueueName.SHARDS, message.model_copy(update={"is_suspect": True}))
+
+    async def _recover_finish(self, delivery: Delivery, message: FinishMessage) -> None:
+        await self.records.read(message.batch_id)
+        if message.recoveries < MAX_RECOVERIES:
+            await self._send_again(layout.QueueName.FINISH, message)
+            return
+        why = InferenceError("This service failed to finish the batch again and again; a replay of this tries on.")
+        fresh = message.model_copy(update={"recoveries": 0, "quiet_seconds": 0.0})
+        buried = Delivery(fresh.encode(), delivery.message_id, delivery.dequeue_count)
+        await self.burials.bury(grave_of_work(layout.QueueName.FINISH, buried.body, message.batch_id), buried, why)
+
+    async def _send_again(self, queue: str, message: WorkMessage) -> None:
+        """Send a message once more, later each time: the cause is ours, and passes."""
+        recoveries = message.recoveries + 1
+        delay = RetryPolicy.of(self.settings, MAX_RECOVERIES).backoff(recoveries + 3, jitter=1.0)
+        wait = max(delay, message.delay_seconds)
+        again = message.model_copy(update={"recoveries": recoveries, "delay_seconds": wait})
+        await self.queues.work(queue).send(again.encode(), delay_seconds=wait)

@@ -1,0 +1,126 @@
+"""Owns the reading of dead letters, of items and of messages: by batch, code, time and limit, page by page.
+
+It refuses to change any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+
+import orjson
+
+from inference.batch import layout
+from inference.errors import InvalidRequest
+from inference.storage import BlobNotFound, BlobProperties, BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a dead letter stands: its blob, and its line there."""
+
+    name: str
+    line: int
+
+    def encode(self) -> str:
+        """Return the token of the page after this dead letter."""
+        return f"{self.name}:{self.line}"
+
+    @classmethod
+    def decode(cls, token: str) -> Self:
+        """Read a token. Raises InvalidRequest."""
+        name, separator, line = token.rpartition(":")
+        if not separator or not line.isdecimal() or len(token) > 200:
+            raise InvalidRequest("next: not a token that this service gave.")
+        return cls(name, int(line))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant; nothing given means all."""
+
+    batch_id: str | None = None
+    code: str | None = None
+    #: Those whose last attempt was at or after this time; it has a time zone.
+    since: datetime | None = None
+    limit: int | None = None
+    #: Those after this token of an earlier page.
+    after: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_id is not None and not layout.is_batch_id(self.batch_id):
+            raise InvalidRequest("batch_id: not the id of a batch.")
+        if self.since is not None and self.since.tzinfo is None:
+            raise InvalidRequest("since: a time zone is missing.")
+        if self.limit is not None and self.limit < 1:
+            raise InvalidRequest("limit: 1 or more.")
+
+    def takes(self, letter: dict[str, Any]) -> bool:
+        """Tell whether a dead letter is meant."""
+        if self.code is not None and letter["code"] != self.code:
+            return False
+        return self.since is None or datetime.fromisoformat(letter["last_at"]) >= self.since
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, and the token of the next ones when there may be more."""
+
+    records: list[dict[str, Any]]
+    next: str | None
+
+
+class DeadLetterReader:
+    """Reads the container `deadletters`, of which it holds one blob at a time."""
+
+    def __init__(self, deadletters: BlobStore) -> None:
+        self._deadletters = deadletters
+
+    async def page(self, wanted: DeadLetterFilter, max_records: int) -> DeadLetterPage:
+        """Return the next page, `max_records` long at most."""
+        limit = min(wanted.limit or max_records, max_records)
+        records: list[dict[str, Any]] = []
+        last: Place | None = None
+        async for place, letter in self.read(replace(wanted, limit=None)):
+            if len(records) == limit:
+                return DeadLetterPage(records, last.encode() if last else None)
+            records.append(letter)
+            last = place
+        return DeadLetterPage(records, None)
+
+    async def read(self, wanted: DeadLetterFilter) -> AsyncIterator[tuple[Place, dict[str, Any]]]:
+        """Yield the dead letters that are meant, each with its place, in order of blob and line."""
+        after = Place.decode(wanted.after) if wanted.after else None
+        found = 0
+        async for blob in self.blobs(wanted):
+            if after and blob.name < after.name:
+                continue
+            start = after.line + 1 if after and blob.name == after.name else 0
+            for line, letter in enumerate(await self.letters(blob.name)):
+                if line >= start and wanted.takes(letter):
+                    yield Place(blob.name, line), letter
+                    found += 1
+                    if found == wanted.limit:
+                        return
+
+    async def blobs(self, wanted: DeadLetterFilter) -> AsyncIterator[BlobProperties]:
+        """Yield the blobs that may hold what is meant, in order of name."""
+        prefixes = [""]
+        if wanted.batch_id:
+            prefixes = [f"{layout.BURIED_MESSAGES}{wanted.batch_id}.", layout.dead_letters(wanted.batch_id)]
+            if wanted.batch_id[0].isdecimal():  # "_" sorts between digits and letters
+                prefixes.reverse()
+        for prefix in prefixes:
+            async for blob in self._deadletters.list(prefix):
+                if wanted.code is None or wanted.code in orjson.loads(blob.metadata.get("codes", "{}")):
+                    yield blob
+
+    async def letters(self, name: str) -> list[dict[str, Any]]:
+        """Return the dead letters of one blob; none when it was deleted since it was listed."""
+        try:
+            blob = await self._deadletters.read(name)
+        except BlobNotFound:
+            return []
+        return [orjson.loads(line) for line in blob.data.splitlines()]

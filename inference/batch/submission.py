@@ -1,0 +1,165 @@
+"""Owns the acceptance of a manifest over HTTP: check it while the caller waits, keep it, send the message.
+
+It refuses to expand: that is the queue's work, however the manifest came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from inference import telemetry
+from inference.batch import layout
+from inference.batch.canonical import digest_items
+from inference.batch.expand import digest_batch
+from inference.batch.manifest import read_items
+from inference.batch.messages import ManifestMessage, read_json
+from inference.batch.ports import Account, Clock, Queues, Scorer, Stores
+from inference.batch.record import Records, Ticket
+from inference.batch.source import open_source
+from inference.errors import BatchConflict, InvalidManifest, UnsupportedMediaType
+from inference.settings import BatchSettings
+from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
+
+_JSON = "application/json"
+#: Bodies that are a manifest themselves; which form they have is seen from their first bytes.
+_MANIFEST_TYPES = frozenset(
+    {
+        "application/x-ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+        "application/gzip",
+        "application/octet-stream",
+        "text/csv",
+        "text/plain",
+    }
+)
+#: Bytes handed to the parser at a time.
+_CHUNK_BYTES = 1024 * 1024
+_NUMBERS = ("mini_batch_size", "error_threshold", "max_retries")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An accepted batch."""
+
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submissions:
+    """Accepts manifests."""
+
+    stores: Stores
+    queues: Queues
+    records: Records
+    scorer: Scorer
+    settings: BatchSettings
+    clock: Clock
+    account: Account | None
+
+    async def submit(self, body: bytes, content_type: str, options: Mapping[str, str]) -> Submission:
+        """Accept a manifest; `options` (query parameters) say of a bare manifest what a JSON one says itself.
+
+        Raises InvalidManifest, UnsupportedMediaType, ManifestNotFound, ModelNotFound, BatchConflict, Unavailable.
+        """
+        message, payload = read_submission(body, content_type, options)
+        await self.scorer.resolve(message.model)
+        digest, total = await self._check(message, payload)
+        batch_id = message.batch_id or str(uuid.uuid4())
+        message = message.model_copy(update={"batch_id": batch_id, "traceparent": telemetry.traceparent()})
+        if await self._is_known(batch_id, digest):
+            return Submission(batch_id)
+        if payload is None and message.images is not None and len(message.encode()) > MAX_MESSAGE_BYTES:
+            payload = b"\n".join(map(orjson.dumps, message.images))
+        if payload is not None:
+            path = await self._keep(batch_id, payload)
+            message = message.model_copy(update={"images": None, "manifest": path})
+        await self._take_ticket(Ticket(batch_id=batch_id, digest=digest, total=total, created_at=self._now()))
+        await self.queues.manifests.send(message.encode())
+        return Submission(batch_id)
+
+    async def _check(self, message: ManifestMessage, payload: bytes | None) -> tuple[str | None, int]:
+        """Return the digest and number of items where they can be told now."""
+        limit = self.settings.max_manifest_items
+        if payload is not None:
+            manifest_digest, total = await digest_items(read_items(_chunks(payload)), limit)
+            return digest_batch(message, manifest_digest), total
+        source = await open_source(message, self.stores.manifests, self.account)
+        if message.images is None:
+            return None, 0
+        manifest_digest, total = await digest_items(source.items(), limit)
+        return digest_batch(message, manifest_digest), total
+
+    async def _is_known(self, batch_id: str, digest: str | None) -> bool:
+        """Tell whether the batch exists with this content. Raises BatchConflict when it has other content."""
+        record = await self.records.find(batch_id)
+        if record is None or digest is None:
+            return False
+        _refuse_other(batch_id, record.digest, digest)
+        return True
+
+    async def _take_ticket(self, ticket: Ticket) -> None:
+        if await self.records.create_ticket(ticket):
+            return
+        earlier = await self.records.find_ticket(ticket.batch_id)
+        if earlier and earlier.digest and ticket.digest:
+            _refuse_other(ticket.batch_id, earlier.digest, ticket.digest)
+
+    async def _keep(self, batch_id: str, payload: bytes) -> str:
+        """Write the manifest beside the queue, under a name that only this content has, and return its path."""
+        path = f"{layout.UPLOADS}{batch_id}/{hashlib.sha256(payload).hexdigest()[:16]}"
+        try:
+            await self.stores.manifests.write(path, payload, if_match=ABSENT)
+        except PreconditionFailed:
+            return path
+        return path
+
+    def _now(self) -> str:
+        return self.clock().isoformat()
+
+
+def read_submission(body: bytes, content_type: str, options: Mapping[str, str]) -> tuple[ManifestMessage, bytes | None]:
+    """Return the message that a request stands for, and the manifest when the body is one.
+
+    Raises InvalidManifest, UnsupportedMediaType.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    asked = _read_options(options)
+    if media_type == _JSON or media_type.endswith("+json"):
+        value = read_json(body)
+        if not isinstance(value, dict):
+            raise InvalidManifest("A manifest message is a JSON object.")
+        if twice := value.keys() & asked.keys():
+            raise InvalidManifest(f"{min(twice)}: given in the body and in the query.")
+        return ManifestMessage.of({**asked, **value}), None
+    if media_type not in _MANIFEST_TYPES:
+        raise UnsupportedMediaType("A manifest is JSON, JSON Lines, CSV or plain text, perhaps gzip.")
+    # The pointer is filled in once the manifest is kept; until then it is only there to make the message whole.
+    return ManifestMessage.of({**asked, "manifest": layout.UPLOADS}), body
+
+
+def _read_options(options: Mapping[str, str]) -> dict[str, Any]:
+    known: dict[str, Any] = {name: options[name] for name in ("batch_id", "model") if name in options}
+    for name in _NUMBERS:
+        if name in options:
+            try:
+                known[name] = int(options[name])
+            except ValueError:
+                raise InvalidManifest(f"{name}: not a whole number.") from None
+    return known
+
+
+def _refuse_other(batch_id: str, theirs: str, mine: str) -> None:
+    if theirs != mine:
+        raise BatchConflict(f"The batch {batch_id} exists with other content: {theirs[:16]}… there, {mine[:16]}… here.")
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), _CHUNK_BYTES):
+        yield data[start : start + _CHUNK_BYTES]
