@@ -47,10 +47,11 @@ async def read_results(results: BlobStore, batch_id: str) -> AsyncIterator[bytes
 async def read_table(results: BlobStore, batch_id: str) -> AsyncIterator[bytes]:
     """Yield the results as CSV with a header; no cell begins a formula. Raises NotFound."""
     rest = b""
-    yield _table([COLUMNS])
+    header: list[Any] = [COLUMNS]
     async for chunk in read_results(results, batch_id):
         *lines, rest = (rest + chunk).split(b"\n")
-        yield _table([_cells(orjson.loads(line)) for line in lines])
+        yield _table([*header, *(_cells(orjson.loads(line)) for line in lines)])
+        header = []
 
 
 def _table(rows: list[Any]) -> bytes:
