@@ -87,7 +87,8 @@ class Origin:
 
     def url(self, path: str, *, host: str | None = None) -> str:
         """Return the url of `path` here, under another name for this address if given."""
-        return f"{self._scheme}://{host or self.host}:{self.port}{path}"
+        host = host or (f"[{self.host}]" if ":" in self.host else self.host)
+        return f"{self._scheme}://{host}:{self.port}{path}"
 
     def serve(self, path: str, body: bytes, content_type: str = "image/png") -> str:
         """Answer `path` with `body` from now on; return its url."""

@@ -21,6 +21,11 @@ def test_an_address_of_a_special_range_is_not_public(address: str) -> None:
     assert not is_public(parse_address(address))
 
 
+@pytest.mark.parametrize("address", SPECIAL_ADDRESSES)
+def test_the_list_of_ranges_needs_no_help_of_the_python_version_at_hand(address: str) -> None:
+    assert any(parse_address(address) in network for network in DENIED)
+
+
 @pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
 def test_an_ordinary_address_is_public(address: str) -> None:
     assert is_public(parse_address(address))

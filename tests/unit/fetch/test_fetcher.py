@@ -26,7 +26,7 @@ from inference.errors import (
 from inference.fetch import Fetcher
 from inference.settings import FetchLimits, Network
 from tests.origins import Origin, Reply, answering
-from tests.unit.fetch.zone import Zone, fetching
+from tests.unit.fetch.zone import Zone, fetching, needs_ipv6
 
 BODY = bytes(range(256)) * 400
 
@@ -337,6 +337,25 @@ async def test_a_name_that_rotates_its_addresses_keeps_its_connection() -> None:
             assert [await fetcher.fetch(url), await fetcher.fetch(url)] == [BODY, BODY]
 
     assert len({request.peer for request in origin.requests}) == 1
+
+
+async def test_a_name_that_moves_is_followed_to_its_new_address() -> None:
+    async with Origin(host="127.0.0.2") as new:
+        zone = Zone()
+        zone.answer("moving.example", ["127.0.0.1"], ["127.0.0.2"])
+        async with fetching(Network(ip_network("127.0.0.0/30"), new.port), zone=zone) as fetcher:
+            url = new.url("/a", host="moving.example")
+            new.serve("/a", BODY)
+            with pytest.raises(OriginUnavailable):
+                await fetcher.fetch(url)
+
+            assert await fetcher.fetch(url) == BODY
+
+
+@needs_ipv6
+async def test_an_exception_opens_an_ipv6_origin() -> None:
+    async with Origin(host="::1") as origin, fetching(origin.allow) as fetcher:
+        assert await fetcher.fetch(origin.serve("/a", BODY)) == BODY
 
 
 async def test_a_dead_address_is_passed_over_for_a_living_one() -> None:

@@ -19,7 +19,7 @@ from inference.fetch import Fetcher
 from inference.fetch.ranges import DENIED, IPNetwork
 from tests.origins import Listener, Origin, canary
 from tests.unit.fetch.hostile import LOOPBACK_SPELLINGS, SPECIAL_ADDRESSES, hostile_urls
-from tests.unit.fetch.zone import Zone, exception, fetching
+from tests.unit.fetch.zone import Zone, exception, fetching, needs_ipv6
 
 ALLOWED = "127.9.9.9"
 
@@ -49,6 +49,7 @@ async def test_no_hostile_url_leads_to_a_connection_or_a_look_up() -> None:
     assert not zone.asked
 
 
+@needs_ipv6
 @pytest.mark.parametrize("spelling", [spelling for spelling in LOOPBACK_SPELLINGS if "[" in spelling])
 async def test_no_spelling_of_the_ipv6_loopback_leads_to_a_connection(spelling: str) -> None:
     async with watched(host="::1") as (fetcher, listener):
@@ -196,6 +197,8 @@ async def test_a_public_name_is_dialled_on_its_own_port(address: str, monkeypatc
     assert dialled == [(host, 443), (host, 443), (host, 80)]
 
 
+PERMITTED_PORT = 8080
+
 type Sabotage = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -209,10 +212,13 @@ def misdirect_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def misread_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the kernel say that the connection leads elsewhere, as a rewriting network stack would."""
+    """Make the kernel say that the connection leads elsewhere, as a rewriting network stack would.
+
+    Elsewhere is a permitted place, just not one that this request was vetted for.
+    """
 
     def getpeername(self: object, name: str, default: object = None) -> object:
-        return ("127.0.0.1", 80) if name == "peername" else default
+        return ("127.0.0.4", PERMITTED_PORT) if name == "peername" else default
 
     monkeypatch.setattr("asyncio.selector_events._SelectorSocketTransport.get_extra_info", getpeername)
 
@@ -224,7 +230,7 @@ async def test_each_later_gate_holds_when_an_earlier_one_fails(
     async with Origin(host="127.0.0.3") as origin:
         origin.serve("/a", b"body")
         zone = Zone(origin_example=[origin.host])
-        async with fetching(origin.allow, zone=zone) as fetcher:
+        async with fetching(origin.allow, exception("127.0.0.4", PERMITTED_PORT), zone=zone) as fetcher:
             sabotage(monkeypatch)
             with pytest.raises(UrlNotAllowed):
                 await fetcher.fetch(origin.url("/a", host="origin.example"))

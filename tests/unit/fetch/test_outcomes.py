@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from datetime import UTC, datetime
 
+import aiohttp
 import pytest
 
 from inference.errors import (
@@ -16,7 +18,7 @@ from inference.errors import (
     OriginTimeout,
     OriginUnavailable,
 )
-from inference.fetch.outcomes import explain_lookup, explain_status, read_retry_after
+from inference.fetch.outcomes import explain_exception, explain_lookup, explain_status, read_retry_after
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,31 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(headers: dict[str, str], se
 
 def test_retry_after_as_a_date_counts_from_now_when_the_origin_has_no_date() -> None:
     assert read_retry_after({"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("exc", "kind"),
+    [
+        (aiohttp.ConnectionTimeoutError("canary"), OriginTimeout),
+        (aiohttp.SocketTimeoutError("canary"), OriginTimeout),
+        (TimeoutError("canary"), OriginTimeout),
+        (aiohttp.ServerDisconnectedError("canary"), OriginUnavailable),
+        (aiohttp.ClientOSError(104, "canary"), OriginUnavailable),
+        (ConnectionRefusedError(111, "canary"), OriginUnavailable),
+        (aiohttp.ClientPayloadError("canary"), OriginUnavailable),
+        (ssl.SSLCertVerificationError(1, "canary"), OriginBroken),
+        (ssl.SSLError(1, "canary"), OriginBroken),
+        (aiohttp.InvalidURL("canary"), OriginBroken),
+        (aiohttp.ClientError("canary"), OriginBroken),
+    ],
+)
+def test_every_exception_means_one_error_and_its_text_is_not_passed_on(
+    exc: aiohttp.ClientError | OSError, kind: type[InferenceError]
+) -> None:
+    error = explain_exception(exc)
+
+    assert type(error) is kind
+    assert "canary" not in str(error)
 
 
 @pytest.mark.parametrize(

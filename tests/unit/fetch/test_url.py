@@ -12,7 +12,7 @@ from inference.errors import OriginBroken, OriginFailed, UrlNotAllowed
 from inference.fetch.address import AddressRule
 from inference.fetch.url import Target, UrlRule
 from inference.settings import Network
-from tests.unit.fetch.hostile import ALLOWED, MALFORMED, hostile_urls
+from tests.unit.fetch.hostile import ALLOWED, MALFORMED, USER_INFORMATION, hostile_urls
 from tests.unit.fetch.zone import exception
 
 OWN_HOSTS = ("app.azurewebsites.example", "rev--1.app.example:443", "")
@@ -29,6 +29,24 @@ def test_a_hostile_url_is_refused_before_any_look_up(url: str) -> None:
 
     assert refusal.value.__cause__ is None
     assert len(url) < 12 or url not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", USER_INFORMATION)
+def test_user_information_is_refused_as_such(url: str) -> None:
+    with pytest.raises(UrlNotAllowed, match="user name or a password"):
+        make_rule().read(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::ffff:169.254.169.254]", "[::ffff:10.0.0.1]", "[fd00:0::1]", "[fe80::1%251]", "[fe80::1%eth0]", "010.0.0.1"],
+)
+def test_not_even_an_exception_for_everything_lets_an_unusual_literal_through(host: str) -> None:
+    rule = make_rule(exception("::/0", 80), exception("0.0.0.0/0", 80))
+
+    assert rule.read("http://[fd00::1]/").host == "fd00::1"
+    with pytest.raises(UrlNotAllowed):
+        rule.read(f"http://{host}/")
 
 
 @pytest.mark.parametrize("url", ["https://rev--1.app.example/", "https://a.rev--1.app.example/"])
@@ -133,7 +151,7 @@ def test_a_location_is_resolved_as_rfc_3986_says(location: str, url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "location", [None, "", "http:", "https://", "\\\\evil.example", "a:b", "/a b", "//", "https://a:x/"]
+    "location", [None, "", "http:", "https://", "\\\\evil.example", "a:b", "/a b", "x\ty", "x\\y", "//", "https://a:x/"]
 )
 def test_a_malformed_location_is_the_origins_fault(location: str | None) -> None:
     rule = make_rule()

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
+import pytest
+
 from inference.fetch import Fetcher
 from inference.settings import FetchLimits, Network
 
 #: Reading the machine's trust store takes longer than most tests do.
 TRUST_STORE = ssl.create_default_context()
+
+
+def _has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6 or not _has_ipv6(), reason="this machine has no IPv6 loopback")
 
 
 class Zone:
