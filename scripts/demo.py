@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +23,7 @@ from threading import Thread
 from typing import Any
 from urllib.request import Request, urlopen
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 from rich.console import Console
@@ -102,6 +102,8 @@ def drop_manifest(storage: str, origin: str) -> None:
     with QueueClient.from_connection_string(
         storage, "batch-manifests", message_encode_policy=TextBase64EncodePolicy()
     ) as queue:
+        with suppress(ResourceExistsError):
+            queue.create_queue()  # in Azure the deployment has made it
         queue.send_message(manifest, time_to_live=-1)
     show("manifest", f"{manifest[:100]}... ({len(urls)} images)")
 

@@ -81,9 +81,8 @@ def show(
         if number:
             print()
         history = record.pop("history", None) or []
-        print_fields(record.items())
-        for earlier in history:
-            print(f"before     {', '.join(f'{name} {value}' for name, value in earlier.items())}")
+        rounds = (", ".join(f"{name} {value}" for name, value in earlier.items()) for earlier in history)
+        print_fields([*record.items(), *(("before", earlier) for earlier in rounds)])
 
 
 @app.command()

@@ -81,7 +81,7 @@ def test_a_record_is_shown_whole_with_its_history(onnxfn: Program, service: Serv
     out = onnxfn("deadletter", "show", "--batch-id", "b").out
 
     assert "message   Gone." in out
-    assert "before     round 0, code origin_timeout" in out
+    assert "before    round 0, code origin_timeout" in out
     assert service.calls[0].query["batch_id"] == "b"
 
 
