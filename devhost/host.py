@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
 DRAIN_SECONDS = 25.0
 
+#: How long the banner waits for the first worker's warm-up function.
+WARM_UP_SECONDS = 30.0
+
 
 class Host:
     """One run of the host. `run` returns the exit code."""
@@ -44,6 +47,7 @@ class Host:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._started = asyncio.Event()
+        self._warmed = asyncio.Event()
         count = int(options.settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or 1)
         self._pool = WorkerPool(options.app_dir, options.settings, min(max(count, 1), 10), self._warm_up)
 
@@ -122,6 +126,9 @@ class Host:
         if self.state != "Error":
             self.state = "Running"
             self._triggers.start()
+            # As on the plan that has the trigger: an instance warms up before it is announced.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._warmed.wait(), WARM_UP_SECONDS)
         console.say(console.banner(self.functions, self._options.base_url, self.route_prefix))
         console.log(f"Now listening on: {self._options.base_url}")
         if not self.functions and self.state != "Error":
@@ -133,6 +140,7 @@ class Host:
         for function in self.functions:
             if function.trigger.type == "warmupTrigger" and not function.is_disabled:
                 await warm_up(worker, function)
+        self._warmed.set()
 
     async def _drain_and_stop(self) -> int:
         """Stop polling and accepting, tell the workers, wait for what is in flight."""

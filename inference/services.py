@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference import __version__, exporters, settings
+from inference.batch.layout import WORK_QUEUES, ContainerName, QueueName, poison
+from inference.batch.ports import Account, Delivery, Queues, Stores
+from inference.batch.service import BatchService
+from inference.draining import Draining
 from inference.engine import Engine, available_cores
 from inference.fetch import Fetcher
+from inference.http.batches import BatchRoutes
+from inference.http.deadletters import DeadLetterRoutes
 from inference.http.messages import Handler
 from inference.http.models import ModelRoutes
 from inference.http.pages import PageRoutes
@@ -18,8 +25,10 @@ from inference.http.score import ScoreRoutes
 from inference.http.status_pages import StatusRoutes
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
+from inference.pinned import PinnedScorer
 from inference.scorer import Scorer
 from inference.settings import Settings
+from inference.storage.azure import AzureStorage
 
 _log = logging.getLogger("inference.services")
 
@@ -32,8 +41,25 @@ class Services:
     """What `function_app.py` calls, by name of route and of queue, and what must be closed at the end."""
 
     routes: Mapping[str, Handler]
+    deliveries: Mapping[str, Callable[[Delivery], Awaitable[None]]]
+    draining: Draining
     status_routes: StatusRoutes
+    storage: AzureStorage
     closers: list[Callable[[], Awaitable[None]]]
+
+    async def prepare(self) -> None:
+        """Begin to load the configured models, and make the queues and containers that are missing.
+
+        In Azure they are there (infra/bicep); on a new machine a user's first message must find its queue.
+        """
+        self.status_routes.warm()
+        queues = [*QueueName, *map(poison, WORK_QUEUES)]
+        creations = [self.storage.queue(name).create() for name in queues]
+        creations += [self.storage.blobs(name).create() for name in ContainerName]
+        for failure in await asyncio.gather(*creations, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                # Not an end: every writer makes what it misses, and storage may only be late.
+                _log.warning("Storage is not ready: %s", failure, extra={"action": "storage_not_ready"})
 
     async def close(self) -> None:
         """Close connections and threads, the last opened first."""
@@ -65,11 +91,24 @@ def build(environ: Mapping[str, str]) -> Services:
         fetch_limits=chosen.fetch,
     )
     status_routes = StatusRoutes(registry, (chosen.models.default_model, *chosen.models.warm_models), __version__)
+    storage = AzureStorage.connect(chosen.storage)
+    draining = Draining()
+    batches = _build_batches(storage, PinnedScorer(scorer, engine), draining, chosen)
     models, pages = ModelRoutes(registry), PageRoutes(__version__)
+    batch_routes, dead_letter_routes = BatchRoutes(batches, chosen.requests), DeadLetterRoutes(batches)
     routes: dict[str, Handler] = {
         "score": ScoreRoutes(scorer, engine, chosen.requests).score,
         "list_models": models.list,
         "show_model": models.show,
+        "submit_batch": batch_routes.submit,
+        "list_batches": batch_routes.list,
+        "batch_status": batch_routes.status,
+        "batch_results": batch_routes.results,
+        "cancel_batch": batch_routes.cancel,
+        "list_dead_letters": dead_letter_routes.list,
+        "export_dead_letters": dead_letter_routes.export,
+        "replay_dead_letters": dead_letter_routes.replay,
+        "purge_dead_letters": dead_letter_routes.purge,
         "health": status_routes.health,
         "ready": status_routes.ready,
         "version": status_routes.version,
@@ -77,7 +116,24 @@ def build(environ: Mapping[str, str]) -> Services:
         "docs": pages.docs,
         "ui": pages.ui,
     }
-    return Services(routes, status_routes, [_closing(engine, loader), fetcher.close])
+    closers = [_closing(engine, loader), fetcher.close, storage.close]
+    return Services(routes, batches.deliveries, draining, status_routes, storage, closers)
+
+
+def _build_batches(storage: AzureStorage, scorer: PinnedScorer, draining: Draining, chosen: Settings) -> BatchService:
+    stores = Stores(
+        manifests=storage.blobs(ContainerName.MANIFESTS),
+        results=storage.blobs(ContainerName.RESULTS),
+        deadletters=storage.blobs(ContainerName.DEADLETTERS),
+    )
+    queues = Queues(
+        manifests=storage.queue(QueueName.MANIFESTS),
+        shards=storage.queue(QueueName.SHARDS),
+        finish=storage.queue(QueueName.FINISH),
+        events=storage.queue(QueueName.EVENTS),
+    )
+    account = Account(storage.blob_endpoint, storage.blobs)
+    return BatchService(stores, queues, scorer, chosen.batch, account=account, draining=draining)
 
 
 def _closing(engine: Engine, loader: ThreadPoolExecutor) -> Callable[[], Awaitable[None]]:

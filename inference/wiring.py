@@ -23,7 +23,7 @@ _building: asyncio.Lock | None = None
 
 
 async def get_services() -> Services:
-    """Return this process's services, building them on the first call. Raises SettingsError on every call until fixed."""
+    """Return this process's services, building them on the first call. Raises SettingsError until that works."""
     global _services, _building
     if _services is None:
         _building = _building or asyncio.Lock()
@@ -80,9 +80,9 @@ async def handle(queue: str, body: bytes, message_id: str, dequeue_count: int) -
 
 
 async def warm_up() -> None:
-    """Load the configured models, so that a new instance is ready before it gets requests."""
+    """Prepare storage and begin to load the configured models before this instance gets any work."""
     services = await get_services()
-    services.status_routes.warm()
+    await services.prepare()
 
 
 def _build() -> Services:

@@ -17,6 +17,7 @@ from werkzeug.http import parse_options_header
 
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
+from inference.http.queries import explain_problem
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
 
@@ -123,7 +124,7 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
     try:
         parsed = _JsonBody.model_validate(value)
     except ValidationError as exc:
-        raise InvalidRequest(_first_problem(exc)) from None
+        raise InvalidRequest(explain_problem(exc)) from None
     if parsed.inputs is None:
         single = _ImageBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data)
         return ScoreRequest([single.read()], parsed.parameters)
@@ -172,7 +173,7 @@ def _query_parameters(query: Mapping[str, str]) -> ScoreParameters:
     try:
         return ScoreParameters.model_validate(values)
     except ValidationError as exc:
-        raise InvalidRequest(_first_problem(exc)) from None
+        raise InvalidRequest(explain_problem(exc)) from None
 
 
 def _names_in(query: Mapping[str, str]) -> Iterable[str]:
@@ -189,10 +190,3 @@ def _decode_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest("data is not base64.") from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}." if where else f"{message[:1].upper()}{message[1:]}."

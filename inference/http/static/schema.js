@@ -4,7 +4,10 @@
 const schema = (() => {
   const nameOf = (reference) => reference.split("/").pop();
 
-  const link = (reference) => dom.element("a", { href: `#schema-${nameOf(reference)}` }, nameOf(reference));
+  // The codes have a table of their own, with more than a schema can say.
+  const anchor = (name) => (name === "ErrorCode" ? "#error-codes" : `#schema-${name}`);
+
+  const link = (reference) => dom.element("a", { href: anchor(nameOf(reference)) }, nameOf(reference));
 
   const joined = (parts, separate) => parts.flatMap((part, index) => (index ? [separate(), ...part] : part));
 

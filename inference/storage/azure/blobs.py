@@ -193,11 +193,12 @@ class AzureBlobStore:
             with _translate_write_errors(options):
                 return await call()
         except ContainerNotFound:
-            await self._create_container()
+            await self.create()
             with _translate_write_errors(options):
                 return await call()
 
-    async def _create_container(self) -> None:
+    async def create(self) -> None:
+        """Make the container unless it is there."""
         with translate_errors():
             try:
                 await self._container.create_container()

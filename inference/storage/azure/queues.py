@@ -30,7 +30,7 @@ class AzureMessageQueue:
         try:
             await self._send(body, math.ceil(delay_seconds))
         except QueueNotFound:
-            await self._create()
+            await self.create()
             await self._send(body, math.ceil(delay_seconds))
 
     async def approximate_count(self) -> int:
@@ -46,7 +46,8 @@ class AzureMessageQueue:
         with translate_errors():
             await self._client.send_message(body, visibility_timeout=delay_seconds, time_to_live=_NEVER_EXPIRES)
 
-    async def _create(self) -> None:
+    async def create(self) -> None:
+        """Make the queue unless it is there."""
         with translate_errors():
             try:
                 await self._client.create_queue()

@@ -1,0 +1,65 @@
+"""The batch routes: submit, list, status, results, cancel; they translate and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from inference.batch.service import BatchService
+from inference.errors import InvalidRequest, PayloadTooLarge
+from inference.http.messages import Request, Response, json_response
+from inference.http.queries import read_count
+from inference.settings import RequestLimits
+
+#: Query parameters that say of a bare manifest (JSON Lines, CSV, urls) what a JSON one says itself.
+_OPTIONS = ("batch_id", "model", "mini_batch_size", "error_threshold", "max_retries")
+_MAX_LISTED = 100
+_FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+
+
+class BatchRoutes:
+    """Handlers of `/batches`."""
+
+    def __init__(self, batches: BatchService, limits: RequestLimits) -> None:
+        self._batches = batches
+        self._limits = limits
+
+    async def submit(self, request: Request) -> Response:
+        """Accept a manifest: 202 with where its status is."""
+        if len(request.body) > self._limits.max_body_bytes:
+            raise PayloadTooLarge(
+                f"The manifest has more than {self._limits.max_body_bytes} bytes; upload it to the container"
+                " manifests and submit a pointer to it."
+            )
+        options = {name: request.query[name] for name in _OPTIONS if request.query.get(name)}
+        content_type = request.headers.get("content-type", "application/json")
+        submission = await self._batches.submit(request.body, content_type, options)
+        status_url = f"{request.base_url}/batches/{submission.batch_id}"
+        return json_response({"batch_id": submission.batch_id, "status_url": status_url}, 202, {"location": status_url})
+
+    async def list(self, request: Request) -> Response:
+        """List the newest batches."""
+        limit = min(read_count(request.query, "limit") or _MAX_LISTED, _MAX_LISTED)
+        statuses = await self._batches.list_batches(limit)
+        return json_response({"batches": [status.as_dict() for status in statuses]})
+
+    async def status(self, request: Request) -> Response:
+        """Tell how far a batch is."""
+        return json_response((await self._batches.status(request.path["batch_id"])).as_dict())
+
+    async def cancel(self, request: Request) -> Response:
+        """End a batch; 202, as its shards have yet to notice."""
+        return json_response((await self._batches.cancel(request.path["batch_id"])).as_dict(), 202)
+
+    async def results(self, request: Request) -> Response:
+        """Return the rows of a batch that has ended, as JSON Lines or CSV."""
+        wanted = request.query.get("format") or "jsonl"
+        if wanted not in _FORMATS:
+            raise InvalidRequest(f"format: one of {', '.join(_FORMATS)}.")
+        batch_id = request.path["batch_id"]
+        rows = self._batches.results(batch_id, is_table=wanted == "csv")
+        return Response(200, await collect(rows), {"content-type": _FORMATS[wanted]})
+
+
+async def collect(chunks: AsyncIterator[bytes]) -> bytes:
+    """Join chunks: the Functions programming model without extensions takes a reply whole."""
+    return b"".join([chunk async for chunk in chunks])

@@ -1,0 +1,88 @@
+"""Query parameters and JSON bodies of the control routes, read strictly; it refuses to guess what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inference.batch.selection import DeadLetterFilter
+from inference.errors import InvalidRequest, UnsupportedMediaType
+from inference.http.messages import Request
+
+
+class Selection(BaseModel):
+    """Which dead letters a replay or a purge means; nothing given means all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    batch_id: str | None = None
+    code: str | None = None
+    since: str | None = None
+    limit: int | None = None
+    dry_run: bool = False
+
+    @property
+    def filter(self) -> DeadLetterFilter:
+        """The same as the batch path asks for it. Raises InvalidRequest."""
+        return DeadLetterFilter(self.batch_id, self.code, read_time(self.since), self.limit)
+
+
+def read_selection(request: Request) -> Selection:
+    """Return the body of a replay or a purge; an empty one means everything. Raises InvalidRequest."""
+    if not request.body:
+        return Selection()
+    if request.media_type not in ("application/json", ""):
+        raise UnsupportedMediaType("The selection must be JSON.")
+    try:
+        return Selection.model_validate(orjson.loads(request.body))
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The body is not JSON.") from None
+    except ValidationError as exc:
+        raise InvalidRequest(explain_problem(exc)) from None
+
+
+def read_filter(query: Mapping[str, str]) -> DeadLetterFilter:
+    """Return the filter in a query. Raises InvalidRequest."""
+    return DeadLetterFilter(
+        batch_id=query.get("batch_id") or None,
+        code=query.get("code") or None,
+        since=read_time(query.get("since")),
+        limit=read_count(query, "limit"),
+        after=query.get("next") or None,
+    )
+
+
+def read_count(query: Mapping[str, str], name: str) -> int | None:
+    """Return a whole number of 1 or more. Raises InvalidRequest."""
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise InvalidRequest(f"{name}: a whole number of 1 or more.")
+    return int(text)
+
+
+def read_time(text: str | None) -> datetime | None:
+    """Return an ISO 8601 time with its zone. Raises InvalidRequest."""
+    if not text:
+        return None
+    try:
+        # A "+" of the zone that was not percent-encoded arrives as a space.
+        time = datetime.fromisoformat(text.replace(" 0", "+0") if text.count(" ") == 1 and "T" in text else text)
+    except ValueError:
+        raise InvalidRequest("since: an ISO 8601 time, such as 2026-01-31T12:00:00Z.") from None
+    if time.tzinfo is None:
+        raise InvalidRequest("since: a time zone is missing; end it with Z for UTC.")
+    return time
+
+
+def explain_problem(error: ValidationError) -> str:
+    """Return the first problem as one sentence, without the value, which may be a secret."""
+    problem: Any = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}." if where else f"{message[:1].upper()}{message[1:]}."
