@@ -85,9 +85,10 @@ def run(folder: Path, log: Path, running: ExitStack) -> None:
 def score_scan(url: str) -> None:
     """POST one scan and show the reply."""
     step("Score one scan over HTTP")
-    console.print(f"  curl --data-binary @samples/images/digits/digit-7-a.png {url}/api/score?top_k=3", markup=False)
+    scan = "samples/images/digits/digit-7-a.png"
+    console.print(f"  curl -H content-type:image/png --data-binary @{scan} '{url}/api/score?top_k=3'", markup=False)
     headers = {"content-type": "image/png"}
-    body = (SCANS / "digit-7-a.png").read_bytes()
+    body = (ROOT / scan).read_bytes()
     with urlopen(Request(f"{url}/api/score?top_k=3", body, headers), timeout=STEP_SECONDS) as reply:  # noqa: S310
         answer = json.load(reply)
     console.print_json(data=answer)
