@@ -15,13 +15,14 @@ from devhost import console
 from devhost.admin_api import AdminApi, AdministeredHost
 from devhost.cors import CorsPolicy
 from devhost.data_bindings import DataBindings
+from devhost.errors import ConfigurationError
 from devhost.http_server import DEFAULT_BODY_LIMIT_BYTES, FunctionsHandler
 from devhost.invoker import Invoker
 from devhost.keys import Keys, load_keys
 from devhost.options import HostOptions
 from devhost.queue_messages import QueueWatcher
 from devhost.routing import Router
-from devhost.storage_clients import StorageClients
+from devhost.storage_clients import DEFAULT_CONNECTION, StorageClients
 from devhost.triggers import Triggers
 from devhost.worker_pool import WorkerPool
 
@@ -43,6 +44,7 @@ class Parts:
 
 def assemble(host: AdministeredHost, options: HostOptions, pool: WorkerPool) -> Parts:
     """Build invoker, triggers and HTTP server. Raises ConfigurationError for routes, schedules or connections."""
+    _check_host_storage(host, options)
     clients = StorageClients(options.settings)
     watcher = QueueWatcher()
     queues = options.host_json.queues
@@ -65,6 +67,19 @@ def assemble(host: AdministeredHost, options: HostOptions, pool: WorkerPool) -> 
         return await _serve(handler, options.listener, limit)
 
     return Parts(invoker, triggers, serve)
+
+
+def _check_host_storage(host: AdministeredHost, options: HostOptions) -> None:
+    """Refuse triggers that keep state in the host's own storage without it, as `func start` does."""
+    needs_storage = {"queueTrigger", "timerTrigger"}
+    if not any(function.trigger.type in needs_storage for function in host.functions):
+        return
+    names = ("", "__accountName", "__blobServiceUri", "__queueServiceUri")
+    if not any(options.settings.get(f"{DEFAULT_CONNECTION}{name}") for name in names):
+        raise ConfigurationError(
+            f"Missing value for {DEFAULT_CONNECTION} in local.settings.json. "
+            "This is required for all triggers other than httptrigger and warmuptrigger."
+        )
 
 
 def _keys(host: AdministeredHost, options: HostOptions) -> Keys:

@@ -1,6 +1,6 @@
 """Owns the frames on the socket between host and worker: a JSON header and a raw body.
 
-It knows nothing of what a header means, so that image bytes are never encoded, only copied once.
+It knows nothing of what a header means, so that image bytes are never encoded, only copied.
 """
 
 import asyncio
@@ -13,6 +13,11 @@ import orjson
 Header = dict[str, Any]
 
 _PREFIX = struct.Struct("!IQ")  # header bytes, body bytes
+
+#: The receive buffer at first. It grows to what frames need, and up to the second size it stays: memory that is used
+#: again costs no page faults, which are most of the cost of receiving an image.
+_FIRST_BUFFER_BYTES = 256 * 1024
+_LARGEST_KEPT_BUFFER_BYTES = 8 * 1024 * 1024
 
 
 def encode_frame(header: Header, body: Iterable[bytes] = ()) -> list[bytes]:
@@ -27,14 +32,17 @@ def encode_frame(header: Header, body: Iterable[bytes] = ()) -> list[bytes]:
     return [prefix + encoded, *attachments]
 
 
-class FrameProtocol(asyncio.Protocol):
-    """Cuts the byte stream into frames; a subclass takes them in `frame_received`."""
+class FrameProtocol(asyncio.BufferedProtocol):
+    """Cuts the byte stream into frames; a subclass takes them in `frame_received`.
+
+    Bytes are received straight into the frame that they belong to.
+    """
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self._chunks: list[bytes] = []
-        self._buffered = 0
-        self._needed = _PREFIX.size
+        self._kept = memoryview(bytearray(_FIRST_BUFFER_BYTES))
+        self._buffer = self._kept
+        self._filled = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -45,31 +53,36 @@ class FrameProtocol(asyncio.Protocol):
             self.transport.writelines(encode_frame(header, body))
 
     def frame_received(self, header: Header, body: memoryview) -> None:
-        """Take one whole frame. The body is valid for as long as it is referenced."""
+        """Take one whole frame. The body is valid until this method returns: its memory is used again."""
         raise NotImplementedError
 
-    def data_received(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._buffered += len(data)
-        # Chunks of a large frame are joined once, when the last one is here: joining at each arrival is quadratic.
-        if self._buffered < self._needed:
-            return
-        stream = memoryview(b"".join(self._chunks) if len(self._chunks) > 1 else data)
-        consumed = self._deliver_whole_frames(stream)
-        self._buffered = len(stream) - consumed
-        self._chunks = [bytes(stream[consumed:])] if self._buffered else []
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer[self._filled :]
 
-    def _deliver_whole_frames(self, stream: memoryview) -> int:
-        offset = 0
-        while True:
-            available = len(stream) - offset
-            if available < _PREFIX.size:
-                self._needed = _PREFIX.size
-                return offset
-            header_bytes, body_bytes = _PREFIX.unpack_from(stream, offset)
-            self._needed = _PREFIX.size + header_bytes + body_bytes
-            if available < self._needed:
-                return offset
-            start = offset + _PREFIX.size
-            middle, offset = start + header_bytes, offset + self._needed
-            self.frame_received(orjson.loads(stream[start:middle]), stream[middle:offset])
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        received = self._buffer[: self._filled]
+        offset, needed = 0, _PREFIX.size
+        while len(received) - offset >= _PREFIX.size:
+            header_bytes, body_bytes = _PREFIX.unpack_from(received, offset)
+            needed = _PREFIX.size + header_bytes + body_bytes
+            if len(received) - offset < needed:
+                break
+            middle = offset + _PREFIX.size + header_bytes
+            header = orjson.loads(received[offset + _PREFIX.size : middle])
+            self.frame_received(header, received[middle : offset + needed])
+            offset, needed = offset + needed, _PREFIX.size
+        if offset or needed > len(self._buffer):
+            self._keep_rest(received[offset:], needed)
+
+    def _keep_rest(self, rest: memoryview, needed: int) -> None:
+        """Move the beginning of an unfinished frame to the front of a buffer that can hold all of it."""
+        beginning = bytes(rest)
+        if needed <= len(self._kept):
+            self._buffer = self._kept
+        else:
+            self._buffer = memoryview(bytearray(needed))
+            if needed <= _LARGEST_KEPT_BUFFER_BYTES:
+                self._kept = self._buffer
+        self._buffer[: len(beginning)] = beginning
+        self._filled = len(beginning)

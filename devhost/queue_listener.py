@@ -4,23 +4,13 @@ What becomes of a message is the processor's part.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
 
 from devhost import console
 from devhost.host_json import QueueOptions
 from devhost.polling_backoff import PollingBackoff
 from devhost.queue_messages import MessageQueue, ReceivedMessage
 from devhost.queue_processor import LEASE_SECONDS, QueueProcessor
-
-Sleep = Callable[[float, asyncio.Event], Awaitable[None]]
-
-
-async def sleep_until_woken(seconds: float, wake: asyncio.Event) -> None:
-    """Wait for `seconds` or until `wake` is set, whichever comes first."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await wake.wait()
+from devhost.waiting import Sleep, sleep_until_set
 
 
 class QueueListener:
@@ -34,7 +24,7 @@ class QueueListener:
         *,
         lease_seconds: int = LEASE_SECONDS,
         backoff: PollingBackoff | None = None,
-        sleep: Sleep = sleep_until_woken,
+        sleep: Sleep = sleep_until_set,
     ) -> None:
         self._queue = queue
         self._processor = processor

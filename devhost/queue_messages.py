@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.queue import StorageErrorCode
 from azure.storage.queue.aio import QueueClient
 
 from devhost.data_bindings import send_creating_queue
@@ -96,9 +97,10 @@ async def _gone_when_not_ours() -> AsyncIterator[None]:
     try:
         yield
     except HttpResponseError as error:
-        code = str(getattr(error, "error_code", "") or "")
-        if error.status_code in {404, 409} or (error.status_code == 400 and "PopReceiptMismatch" in code):
-            raise MessageGone(code) from error
+        # The Storage client adds error_code to the exceptions of azure.core: an enumeration of strings.
+        code = getattr(error, "error_code", None)
+        if error.status_code in {404, 409} or code == StorageErrorCode.POP_RECEIPT_MISMATCH:
+            raise MessageGone(error.message) from error
         raise
 
 

@@ -20,6 +20,7 @@ from devhost.host_json import QueueOptions
 from devhost.invoker import Occasion
 from devhost.messages import Outcome, Value
 from devhost.queue_messages import MessageGone, MessageQueue, ReceivedMessage
+from devhost.waiting import Sleep, sleep_until_set
 
 #: The extension's constant lease; host.json's visibilityTimeout does not touch it.
 LEASE_SECONDS = 10 * 60
@@ -44,7 +45,7 @@ class QueueProcessor:
         *,
         lease_seconds: int = LEASE_SECONDS,
         poisoned: Callable[[str], None] = lambda _url: None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Sleep = sleep_until_set,
     ) -> None:
         self._function = function
         self._queue = queue
@@ -77,18 +78,21 @@ class QueueProcessor:
             return None
 
     async def _invoke_renewing(self, message: ReceivedMessage, body: bytes) -> Outcome:
-        renewal = asyncio.create_task(self._keep_lease(message))
+        ended = asyncio.Event()
+        renewal = asyncio.create_task(self._keep_lease(message, ended))
         try:
             return await self._invoke(self._function, make_occasion(self._function, message, body))
         finally:
-            renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewal
+            ended.set()
+            # Waited for, not cancelled: a renewal under way may have changed the receipt that deletes the message.
+            await renewal
 
-    async def _keep_lease(self, message: ReceivedMessage) -> None:
+    async def _keep_lease(self, message: ReceivedMessage, ended: asyncio.Event) -> None:
         delay = self._lease_seconds / 2
         while True:
-            await self._sleep(delay)
+            await self._sleep(delay, ended)
+            if ended.is_set():
+                return
             try:
                 await self._queue.set_visibility(message, self._lease_seconds)
                 delay = self._lease_seconds / 2

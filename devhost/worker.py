@@ -35,9 +35,12 @@ class HostChannel(FrameProtocol):
 
     def frame_received(self, header: Header, body: memoryview) -> None:
         if header["op"] == "invoke":
-            task = asyncio.get_running_loop().create_task(self._invoke(header, body))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            invoking = self._invoke(header["n"], unpack_invocation(header, body))
+            # Started at once, not at the loop's next turn: a tenth of the time of a small invocation.
+            task = asyncio.Task(invoking, loop=asyncio.get_running_loop(), eager_start=True)
+            if not task.done():
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
         elif header["op"] == "drain":
             self._draining = True
             announce_termination()
@@ -48,13 +51,12 @@ class HostChannel(FrameProtocol):
             os._exit(1)
         self.closed.set()
 
-    async def _invoke(self, header: Header, body: memoryview) -> None:
+    async def _invoke(self, number: int, invocation: Invocation) -> None:
         try:
-            outcome = await run_function(unpack_invocation(header, body))
-            self.send(*pack_outcome(header["n"], outcome))
+            self.send(*pack_outcome(number, await run_function(invocation)))
         except Exception as error:  # a value that has no wire form: the invocation failed, the worker did not
             outcome = Outcome(False, error=repr(error), traceback=traceback.format_exc())
-            self.send(*pack_outcome(header["n"], outcome))
+            self.send(*pack_outcome(number, outcome))
 
 
 async def run_function(invocation: Invocation) -> Outcome:

@@ -117,6 +117,8 @@ class WorkerProcess:
         self.channel.send({"op": "drain"})
 
     def kill(self) -> None:
+        """End the process at once; it gets no further invocation."""
+        self.is_ready = False
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
 

@@ -297,6 +297,15 @@ def test_an_app_that_the_host_refuses_is_refused_in_a_sentence(
     assert "Traceback" not in host.output
 
 
+def test_a_queue_trigger_without_host_storage_is_refused_in_a_sentence(app_dir: Path) -> None:
+    function = QUEUE.format("q", "Other")
+    write_app(app_dir, f"import azure.functions as func\napp = func.FunctionApp()\n{function}")
+    host = HostProcess(app_dir, environment={"Other": "UseDevelopmentStorage=true"}).launch()
+
+    assert host.wait() == 1
+    assert "Missing value for AzureWebJobsStorage" in host.output
+
+
 def test_a_port_in_use_is_refused_in_a_sentence(app_dir: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,0 +1,72 @@
+"""Azurite as the host runs it: on free ports, over a restart, and by itself for UseDevelopmentStorage=true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+from azure.storage.queue import QueueClient
+
+from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
+from devhost.errors import ConfigurationError, HostError
+from tests.host.journal import PREAMBLE, Journal
+from tests.hosting import HostProcess, write_app
+
+APP = (
+    PREAMBLE
+    + """
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+def tick(timer: func.TimerRequest) -> None: ...
+"""
+)
+
+
+def test_what_it_acknowledged_is_there_after_a_restart_on_the_same_ports(
+    tmp_path: Path, azurite_executable: Path
+) -> None:
+    storage = Azurite(tmp_path, executable=azurite_executable)
+    with storage:
+        before = storage.connection_string
+        with QueueClient.from_connection_string(before, "kept") as queue:
+            queue.create_queue()
+            queue.send_message("still here")
+    with storage, QueueClient.from_connection_string(storage.connection_string, "kept") as queue:
+        assert storage.connection_string == before
+        assert [message.content for message in queue.peek_messages()] == ["still here"]
+
+
+def test_a_connection_string_before_the_start_is_refused(tmp_path: Path, azurite_executable: Path) -> None:
+    with pytest.raises(HostError, match="has not started"):
+        _ = Azurite(tmp_path, executable=azurite_executable).connection_string
+
+
+def test_an_end_at_the_start_is_told_with_the_log(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match=r"ended at its start; see .*azurite\.log"):
+        Azurite(tmp_path, executable=Path("/bin/false")).start()
+
+
+def test_a_missing_azurite_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="run `make setup`"):
+        find_executable([tmp_path])
+
+
+def test_the_host_starts_azurite_for_development_storage_and_stops_it(
+    app_dir: Path, tmp_path: Path, azurite_executable: Path
+) -> None:
+    if any(is_listening(port) for port in (BLOB_PORT, QUEUE_PORT, TABLE_PORT)):
+        pytest.skip("something listens on Azurite's own ports")
+    commands = app_dir / "node_modules" / ".bin"
+    commands.mkdir(parents=True)
+    (commands / "azurite").symlink_to(azurite_executable)
+    write_app(app_dir, APP, local_settings={"Values": {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}})
+
+    with HostProcess(app_dir, environment=Journal(tmp_path).setting) as host:
+        children = psutil.Process(host.process.pid).children()
+        assert is_listening(QUEUE_PORT)
+        (storage,) = [child for child in children if "azurite" in " ".join(child.cmdline())]
+        assert "--disableTelemetry" in storage.cmdline()
+
+    assert not storage.is_running()
+    assert not is_listening(QUEUE_PORT)
+    assert (app_dir / ".azurite").is_dir()
