@@ -209,10 +209,12 @@ def test_documents_are_never_rendered() -> None:
 
 
 def test_a_codec_that_the_first_bytes_do_not_name_is_never_asked() -> None:
-    ppm_behind_a_bmp_header = b"BM" + encode(make_picture(), "PPM")
+    photo_cd = bytearray(96 * 2048 + 768 * 512 * 3 // 2)  # Pillow knows a Photo CD by what stands at its offset 2048
+    photo_cd[2048:2052] = b"PCD_"
+    photo_cd[:4] = b"\xff\xd8\xff\x01"
 
     with pytest.raises(InvalidImage):
-        decode(ppm_behind_a_bmp_header, LIMITS)
+        decode(bytes(photo_cd), LIMITS)
 
 
 def test_pixels_cannot_be_changed_by_accident() -> None:
