@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from devhost import console
 from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
-from devhost.errors import ConfigurationError
+from devhost.errors import HostNotRunning
 from devhost.functions import Function, read_functions
 from devhost.messages import Outcome
 from devhost.options import HostOptions
@@ -61,7 +61,7 @@ class Host:
 
     async def invoke(self, function: Function, occasion: "Occasion") -> Outcome:
         if self._invoker is None:
-            raise ConfigurationError("The host has not started.")
+            raise HostNotRunning("Function host is not running.")
         return await self._invoker.invoke(function, occasion)
 
     def drain(self) -> None:
@@ -76,11 +76,21 @@ class Host:
         self._pool.start()
         try:
             self._launch_storage()
-            await self._start()
+            await self._start_unless_stopped()
             await self._stop.wait()
             return await self._drain_and_stop()
         finally:
             await self._clean_up()
+
+    async def _start_unless_stopped(self) -> None:
+        """Start, but let a signal end an app that never finishes loading."""
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+        starting.cancel()
 
     def _handle_signals(self) -> None:
         def on_signal() -> None:
@@ -161,10 +171,12 @@ class Host:
         return 1 if self._stop_now.is_set() else 0
 
     async def _finish_invocations(self) -> None:
+        finishing = []
         if self._triggers is not None:
-            await self._triggers.stop()
+            finishing.append(self._triggers.stop())
         if self._runner is not None:
-            await self._runner.cleanup()
+            finishing.append(self._runner.cleanup())
+        await asyncio.gather(*finishing)
 
     async def _clean_up(self) -> None:
         await self._pool.stop()

@@ -99,7 +99,12 @@ class WorkerPool:
         quick_deaths = 0
         while not self._stopping.is_set():
             started = time.monotonic()
-            worker = await WorkerProcess.start(self._app_dir, self._environment)
+            try:
+                worker = await WorkerProcess.start(self._app_dir, self._environment)
+            except OSError as error:
+                console.log(f"A worker process could not be started: {error}")
+                await asyncio.sleep(MAX_RESTART_DELAY_SECONDS)
+                continue
             self._workers.append(worker)
             await self._run(worker)
             code = await worker.stop()

@@ -227,6 +227,14 @@ async def test_a_second_signal_ends_the_host_at_once(
         assert response.status == 500
 
 
+def test_a_signal_ends_a_host_whose_app_never_finishes_loading(app_dir: Path) -> None:
+    write_app(app_dir, "import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
+    host = HostProcess(app_dir).launch()
+    host.wait_for_output("loading")
+
+    assert host.stop() == 0
+
+
 def test_workers_end_with_a_host_that_is_killed(host: HostProcess) -> None:
     host.start()
     (worker,) = host.worker_pids
