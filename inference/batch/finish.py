@@ -61,7 +61,7 @@ class Finisher:
         ):
             record = await self.records.read(message.batch_id)
             rounds = await self.journals.rounds(record.batch_id)
-            if await self._is_done(delivery, record, rounds):
+            if await self._is_done(record, rounds, is_again=delivery.is_redelivery or message.recoveries > 0):
                 return
             if message.round < rounds.latest and not rounds.unapplied and not delivery.is_redelivery:
                 return  # whoever applied the later round looks after the batch
@@ -72,12 +72,12 @@ class Finisher:
                 return
             await self._look_again(record, message, survey, rounds.latest)
 
-    async def _is_done(self, delivery: Delivery, record: BatchRecord, rounds: Rounds) -> bool:
+    async def _is_done(self, record: BatchRecord, rounds: Rounds, *, is_again: bool) -> bool:
         """Tell whether the summary of the latest round is there."""
         found = await self.stores.results.properties(layout.summary(record.batch_id))
         if found is None or Ended.of(found).round < rounds.latest:
             return False
-        if delivery.is_redelivery:  # lost after the summary was written, perhaps before the event
+        if is_again:  # failed or lost after the summary was written, perhaps before the event
             await self._announce(record)
         return True
 
@@ -160,6 +160,7 @@ class Finisher:
                 "turns": survey.turns,
                 "quiet_seconds": quiet,
                 "told_stop": told,
+                "recoveries": 0,
             }
         )
         await self.queues.finish.send(following.encode(), delay_seconds=delay)

@@ -83,6 +83,7 @@ class Recovery:
         elif message.recoveries >= MAX_RECOVERIES:
             why = RowError(INTERNAL_ERROR, "This service failed on the shard again and again.", retryable=True)
             await self.shards.end_range(shard, why)
+            await self.suspects.clear(message)
         else:
             await self._send_again(layout.QueueName.SHARDS, message.model_copy(update={"is_suspect": True}))
 

@@ -6,7 +6,6 @@ It refuses to judge a failure (`retry` does) and to store anything: it returns w
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +69,8 @@ class ShardScoring:
     scorer: Scorer
     settings: BatchSettings
     draining: Draining
-    clock: Callable[[], float] = time.monotonic
+    #: Seconds that pass; not the time of day.
+    clock: Callable[[], float]
 
     async def score(self, record: BatchRecord, due: Sequence[Due], watch: StopWatch) -> Outcomes:
         """Score what is due until all is done, the batch ends, the worker drains or a failure of ours is met."""

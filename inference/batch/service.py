@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
@@ -58,6 +59,7 @@ class BatchService:
         draining: Draining | None = None,
         clock: Clock = _now,
         random: Random = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stores = stores
         self._queues = queues
@@ -79,7 +81,7 @@ class BatchService:
             self._stops,
             suspects,
             Isolation(),
-            ShardScoring(scorer, settings, draining or asyncio.Event()),
+            ShardScoring(scorer, settings, draining or asyncio.Event(), monotonic),
             settings,
             clock,
             random,

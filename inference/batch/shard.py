@@ -93,12 +93,14 @@ class ShardWorker:
         if stored and (agenda := Agenda.of(stored, message)).is_empty:
             if delivery.is_redelivery:  # lost after the part was written, perhaps before its dead letters
                 await self.dead_letters.heal_shard(record, message.shard, stored)
+                await self.suspects.clear(message)
             return None
         stop = await self.stops.read(message.batch_id)
         if stored and not (agenda.due or agenda.waiting) and not any(map(stop.ends, agenda.ahead) if stop else ()):
             # A duplicate, or the message of a delivery that wrote the part and was lost before it sent the next one.
             if delivery.is_redelivery:
                 await self._send_next(message, agenda.ahead, is_stalled=False)
+                await self.suspects.clear(message)
             return None
         blank, urls = await self._read_manifest(record, message)
         return Shard(record, message, stored or blank, urls, stop)
@@ -127,7 +129,7 @@ class ShardWorker:
     async def _score(self, shard: Shard) -> None:
         record, message = shard.record, shard.message
         due = [Due(row, shard.urls[row.index - shard.part.first]) for row in shard.agenda.due]
-        watch = StopWatch(self.stops, message.batch_id, shard.stop)
+        watch = StopWatch(self.stops, message.batch_id, shard.stop, self.scoring.clock)
         due = [item for item in due if not (shard.stop and shard.stop.ends(item.row))]
         outcomes = await self.scoring.score(record, due, watch) if due else Outcomes()
         policy = RetryPolicy.of(self.settings, record.max_attempts)

@@ -5,7 +5,6 @@ It refuses to touch rows: whoever holds a shard reads the marker and closes what
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,7 +60,7 @@ class Stops:
 class StopWatch:
     """Looks for a stop while a shard is scored, at most once a second however many items are asked about."""
 
-    def __init__(self, stops: Stops, batch_id: str, known: Stop | None, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, stops: Stops, batch_id: str, known: Stop | None, clock: Callable[[], float]):
         self._stops = stops
         self._batch_id = batch_id
         self._clock = clock

@@ -7,8 +7,9 @@ moves the clock to the next visible message, so that back-off takes no time.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ SETTINGS = BatchSettings(shard_size=3, shard_concurrency=2, max_attempts=3)
 
 #: What an attempt does: an exception to raise, or None to succeed.
 type Behaviour = Exception | None
+type Script = Mapping[str, Sequence[Behaviour]]
 
 
 class ScriptedScorer:
@@ -36,13 +38,14 @@ class ScriptedScorer:
     `killers` take the process down. A prediction is a function of the url, so that results can be compared.
     """
 
-    def __init__(self, script: Mapping[str, Iterable[Behaviour]] | None = None, killers: Iterable[str] = ()) -> None:
-        self.script = {url: list(behaviours) for url, behaviours in (script or {}).items()}
+    def __init__(self, script: Script | None = None, killers: Iterable[str] = ()) -> None:
+        self.script: dict[str, list[Behaviour]] = {url: list(behaviours) for url, behaviours in (script or {}).items()}
         self.killers = set(killers)
         self.models: dict[str, ModelPin] = {"digits": ModelPin("digits", "1", "ab" * 32)}
         self.attempts: Counter[str] = Counter()
         self.pins: set[ModelPin] = set()
         self.before: Callable[[str], None] = lambda _url: None
+        self.before_async: Callable[[str], Awaitable[None]] = _let_others_run
         self.kill: Callable[[], None] = lambda: None
 
     async def resolve(self, model: str | None) -> ModelPin:
@@ -58,7 +61,7 @@ class ScriptedScorer:
         self.attempts[url] += 1
         self.pins.add(pin)
         self.before(url)
-        await asyncio.sleep(0)
+        await self.before_async(url)
         if url in self.killers:
             self.kill()
             raise Crash(url)
@@ -69,6 +72,10 @@ class ScriptedScorer:
         return [{"label": url.rsplit("/", 1)[-1].partition("?")[0], "score": 0.5}]
 
 
+async def _let_others_run(url: str) -> None:
+    await asyncio.sleep(0)
+
+
 @dataclass
 class Simulation:
     """One storage account, one app."""
@@ -76,7 +83,8 @@ class Simulation:
     scorer: ScriptedScorer = field(default_factory=ScriptedScorer)
     settings: BatchSettings = SETTINGS
     storage: FakeStorage = field(default_factory=FakeStorage)
-    jitter: float = 0.5
+    draw: Callable[[], float] = lambda: 0.5
+    monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.crashes = 0
@@ -97,7 +105,8 @@ class Simulation:
             account=Account(ACCOUNT_URL, self.storage.blobs),
             draining=self.draining,
             clock=self.storage.clock.now,
-            random=lambda: self.jitter,
+            random=self.draw,
+            monotonic=self.monotonic,
         )
 
     def queue(self, name: str) -> FakeQueue:
@@ -200,7 +209,7 @@ def images(count: int, *, secret: bool = False) -> list[str]:
     return [f"https://images.example/{index}.jpg{query}" for index in range(count)]
 
 
-def manifest(batch_id: str, urls: Iterable[str], **more: Any) -> dict[str, Any]:
+def manifest(batch_id: str, urls: Iterable[str | dict[str, str]], **more: Any) -> dict[str, Any]:
     """Return an inline manifest."""
     return {"batch_id": batch_id, "images": list(urls), **more}
 

@@ -9,7 +9,7 @@ from inference.batch.layout import QueueName
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import ImageNotFound, OriginThrottled, OriginUnavailable, StorageUnavailable
 from tests.flows.invariants import check_invariants
-from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest, with_settings
+from tests.flows.simulation import Script, ScriptedScorer, Simulation, images, manifest, with_settings
 
 
 async def test_a_manifest_becomes_rows_in_its_order() -> None:
@@ -37,7 +37,7 @@ async def test_a_manifest_becomes_rows_in_its_order() -> None:
 
 async def test_permanent_causes_fail_at_once_and_passing_ones_are_tried_again_alone() -> None:
     urls = images(4)
-    script = {
+    script: Script = {
         urls[0]: [ImageNotFound()],
         urls[1]: [OriginUnavailable(), OriginUnavailable()],
         urls[2]: [OriginUnavailable()] * 3,
@@ -64,7 +64,7 @@ async def test_permanent_causes_fail_at_once_and_passing_ones_are_tried_again_al
 
 async def test_retry_after_is_waited_for_while_neighbours_come_back_sooner() -> None:
     urls = images(2)
-    script = {urls[0]: [OriginThrottled(retry_after_seconds=120)], urls[1]: [OriginUnavailable()]}
+    script: Script = {urls[0]: [OriginThrottled(retry_after_seconds=120)], urls[1]: [OriginUnavailable()]}
     sim = Simulation(ScriptedScorer(script))
     tried_at: dict[str, list[float]] = {url: [] for url in urls}
     sim.scorer.before = lambda url: tried_at[url].append(sim.storage.clock.monotonic())

@@ -1,0 +1,273 @@
+"""What the host gives up on, and images that take their worker down; over the in-memory storage."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from inference.batch import layout
+from inference.batch.layout import QueueName
+from inference.batch.recover import MAX_RECOVERIES
+from inference.batch.selection import DeadLetterFilter
+from inference.errors import StorageUnavailable
+from tests.fakes import Call
+from tests.flows.invariants import check_invariants, without_volatile
+from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest, with_settings
+
+
+def break_calls(sim: Simulation, method: str, part_of_name: str, times: int) -> None:
+    """Let storage fail so many times at calls of a method whose store and name hold a text."""
+    left = iter(range(times))
+
+    def fail(call: Call) -> None:
+        is_meant = call.method == method and part_of_name in f"{call.store}/{call.name}"
+        if is_meant and next(left, None) is not None:
+            raise StorageUnavailable
+
+    sim.storage.before_call = fail
+
+
+@pytest.mark.parametrize("queue", layout.WORK_QUEUES)
+@pytest.mark.parametrize(
+    "body", [b"", b"not json", b"{}", b"\xff\x00garbage", b'{"batch_id": "../../x"}', b"[]", b"x" * 49_000]
+)
+async def test_a_poison_message_that_is_not_ours_becomes_a_dead_letter_that_says_so(
+    queue: QueueName, body: bytes
+) -> None:
+    sim = Simulation()
+    sim.queue(layout.poison(queue)).put(body)
+
+    await sim.drain()
+
+    (letter,) = sim.buried()
+    assert (letter["code"], letter["queue"]) == ("invalid_message", queue)
+    assert len(letter["trace_id"]) == 32
+
+
+@pytest.mark.parametrize("queue", [QueueName.SHARDS, QueueName.FINISH])
+async def test_a_foreign_work_message_is_a_dead_letter_at_its_first_delivery(queue: QueueName) -> None:
+    sim = Simulation()
+    sim.queue(queue).put(b'{"hello": "world"}')
+
+    await sim.drain()
+
+    (letter,) = sim.buried()
+    assert letter["code"] == "invalid_message"
+    assert sim.deliveries == {queue: 1}
+
+
+async def test_a_poison_message_that_the_host_copied_twice_is_one_dead_letter() -> None:
+    sim = Simulation()
+    for _ in range(2):
+        sim.queue(layout.poison(QueueName.SHARDS)).put(b"garbage")
+
+    await sim.drain()
+
+    assert len(sim.buried()) == 1
+
+
+@pytest.mark.parametrize("times", [1, 5, 12])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("blobs.write_stream", "manifests/_data"),
+        ("blobs.write", "manifests/_batch"),
+        ("queue.send", QueueName.SHARDS),
+        ("queue.send", QueueName.FINISH),
+        ("blobs.read_range", "manifests/_data"),
+        ("blobs.write", "results/b/parts"),
+        ("blobs.write", "deadletters/b/"),
+        ("blobs.write", "results/b/summary"),
+        ("queue.send", QueueName.EVENTS),
+        ("blobs.list", "results/b"),
+    ],
+)
+async def test_storage_that_fails_for_a_while_costs_no_item_and_no_attempt(method: str, name: str, times: int) -> None:
+    # More failures than the host has deliveries: the message goes by way of the poison queue, and comes back.
+    urls = images(7)
+    sim = Simulation(ScriptedScorer({urls[2]: [ValueError()] * 9}))
+    break_calls(sim, method, name, times)
+
+    await sim.run(manifest("b", urls))
+
+    rows = check_invariants(sim, "b", urls)
+    assert [row["status"] for row in rows] == ["succeeded"] * 2 + ["failed"] + ["succeeded"] * 4
+    assert [row["attempts"] for row in rows] == [1, 1, 3, 1, 1, 1, 1]
+    assert not sim.buried()
+
+
+async def test_a_manifest_without_an_id_that_was_half_expanded_is_carried_on_from_the_poison_queue() -> None:
+    sim = Simulation()
+    break_calls(sim, "queue.send", QueueName.FINISH, 5)
+
+    await sim.run({"images": images(4)})
+
+    (name,) = [name for name in sim.storage.blobs("manifests").contents if name.startswith(layout.RECORDS)]
+    check_invariants(sim, layout.batch_id_of(name), images(4))
+
+
+async def test_a_shard_that_this_service_fails_on_for_ever_ends_and_can_be_replayed() -> None:
+    urls = images(3)
+    defects = iter([ZeroDivisionError()] * 5 * (MAX_RECOVERIES + 1))
+
+    def draw() -> float:
+        if defect := next(defects, None):
+            raise defect
+        return 0.5
+
+    sim = Simulation(draw=draw)
+
+    await sim.run(manifest("b", urls))
+
+    rows = check_invariants(sim, "b", urls)
+    assert [row["error"]["code"] for row in rows] == ["internal_error"] * 3
+    await sim.service.replay(DeadLetterFilter())
+    await sim.drain()
+    assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
+
+
+async def test_a_finish_message_that_fails_for_ever_is_buried_and_a_replay_tries_on() -> None:
+    urls = images(3)
+    sim = Simulation()
+    break_calls(sim, "blobs.write", "results/b/summary", 5 * (MAX_RECOVERIES + 1))
+    await sim.run(manifest("b", urls))
+    (letter,) = sim.buried()
+    assert letter["queue"] == QueueName.FINISH
+
+    await sim.service.replay(DeadLetterFilter(batch_id="b"))
+    await sim.drain()
+
+    check_invariants(sim, "b", urls)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+@pytest.mark.parametrize("size", [1, 3, 30])
+async def test_the_image_that_kills_ends_alone_and_its_neighbours_succeed(count: int, size: int) -> None:
+    urls = images(count)
+    killer = urls[count // 2]
+    sim = Simulation(ScriptedScorer(killers=[killer]))
+
+    await sim.run(manifest("b", urls, mini_batch_size=size))
+
+    rows = check_invariants(sim, "b", urls)
+    assert [(row["url"], row["error"]["code"]) for row in rows if row["status"] == "failed"] == [
+        (killer, "worker_lost")
+    ]
+    assert not sim.buried()
+    assert sim.crashes == sim.scorer.attempts[killer] <= 12
+
+
+async def test_several_images_that_kill_end_alone() -> None:
+    urls = images(12)
+    killers = [urls[0], urls[5], urls[6], urls[11]]
+    sim = Simulation(ScriptedScorer(killers=killers))
+
+    await sim.run(manifest("b", urls, mini_batch_size=12))
+
+    rows = check_invariants(sim, "b", urls)
+    assert [row["url"] for row in rows if row["status"] == "failed"] == killers
+
+
+async def test_a_lost_worker_is_not_a_verdict_when_the_image_does_not_kill_again() -> None:
+    urls = images(4)
+    sim = Simulation(ScriptedScorer(killers=urls[:1]))
+    sim.drop(manifest("b", urls))
+    await sim.step()
+    await sim.step()
+    await sim.step()
+    assert sim.crashes
+    sim.scorer.killers.clear()
+
+    await sim.drain()
+
+    assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
+
+
+async def test_a_replay_of_the_image_that_kills_says_so_again() -> None:
+    urls = images(5)
+    sim = Simulation(ScriptedScorer(killers=urls[2:3]))
+    await sim.run(manifest("b", urls))
+
+    await sim.service.replay(DeadLetterFilter())
+    await sim.drain()
+
+    check_invariants(sim, "b", urls)
+    (letter,) = sim.letters("b/")
+    assert (letter["code"], len(letter["history"])) == ("worker_lost", 1)
+
+
+async def test_messages_that_were_lost_are_sent_again_after_long_silence() -> None:
+    # Somebody cleared the queue: nothing of the batch is on its way any more but its finish message.
+    urls = images(9)
+    sim = Simulation(ScriptedScorer({urls[0]: [ConnectionError()]}))
+    sim.drop(manifest("b", urls))
+    await sim.step()
+    await sim.step()
+    shards = sim.queue(QueueName.SHARDS)
+    sim.storage.clock.advance(60)
+    while received := shards.receive():
+        shards.delete(received)
+
+    await sim.drain()
+
+    assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
+
+
+async def test_two_workers_on_one_message_make_one_result() -> None:
+    urls = images(3)
+    script = {urls[1]: [ValueError()]}
+    alone = Simulation(ScriptedScorer(script))
+    await alone.run(manifest("b", urls))
+    sim = Simulation(ScriptedScorer(script))
+    sim.drop(manifest("b", urls))
+    await sim.step()
+    (body,) = sim.queue(QueueName.SHARDS).bodies
+    sim.queue(QueueName.SHARDS).put(body)
+    first, second = sim.queue(QueueName.SHARDS).receive(), sim.queue(QueueName.SHARDS).receive()
+    assert first
+    assert second
+
+    await asyncio.gather(sim.deliver(QueueName.SHARDS, first), sim.deliver(QueueName.SHARDS, second))
+    await sim.drain()
+
+    assert without_volatile(check_invariants(sim, "b", urls)) == without_volatile(alone.rows("b"))
+
+
+async def test_a_write_that_succeeded_though_its_reply_was_lost_is_found_done() -> None:
+    urls = images(7)
+    plain = Simulation(ScriptedScorer({urls[3]: [ValueError()] * 9}))
+    await plain.run(manifest("b", urls))
+    calls = len(plain.storage.calls)
+
+    for number in range(1, calls + 1):
+        sim = Simulation(ScriptedScorer({urls[3]: [ValueError()] * 9}))
+
+        def lose_reply(call: Call, number: int = number) -> None:
+            if call.number == number:
+                raise StorageUnavailable
+
+        sim.storage.after_call = lose_reply
+        await sim.run(manifest("b", urls))
+
+        assert without_volatile(check_invariants(sim, "b", urls)) == without_volatile(plain.rows("b")), number
+
+
+async def test_a_manifest_that_takes_its_reader_down_is_buried() -> None:
+    sim = Simulation(settings=with_settings(shard_size=1))
+
+    def die(call: Call) -> None:
+        if call.method == "blobs.write_stream":
+            sim.scorer.kill()
+
+    for _ in range(40):
+        sim.storage.before_call = die
+        if not sim.queue(QueueName.MANIFESTS).bodies and not sim.crashes:
+            sim.drop(manifest("b", images(2)))
+        if not await sim.step():
+            break
+
+    (letter,) = sim.buried()
+    assert letter["code"] == "worker_lost"
+    assert orjson.loads(letter["body"])["batch_id"] == "b"

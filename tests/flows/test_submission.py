@@ -1,0 +1,149 @@
+"""Manifests that come over HTTP: checked while the caller waits, kept, sent on; over the in-memory storage."""
+
+from __future__ import annotations
+
+import gzip
+
+import orjson
+import pytest
+
+from inference.batch import layout
+from inference.batch.layout import QueueName
+from inference.batch.survey import BatchState
+from inference.errors import (
+    BatchConflict,
+    InvalidManifest,
+    ManifestNotFound,
+    ModelNotFound,
+    UnsupportedMediaType,
+)
+from tests.flows.invariants import check_invariants
+from tests.flows.simulation import Simulation, images, manifest
+
+URLS = images(5)
+LINES = "\n".join(URLS).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (orjson.dumps({"images": URLS}), "application/json; charset=utf-8"),
+        (LINES, "text/plain"),
+        (gzip.compress(LINES), "application/gzip"),
+        (b"\n".join(orjson.dumps({"url": url}) for url in URLS), "application/x-ndjson"),
+        (b"url\r\n" + "\r\n".join(URLS).encode(), "text/csv"),
+    ],
+)
+async def test_a_manifest_of_each_form_becomes_a_batch(body: bytes, content_type: str) -> None:
+    sim = Simulation()
+
+    accepted = await sim.service.submit(body, content_type)
+    status = await sim.service.status(accepted.batch_id)
+    await sim.drain()
+
+    assert (status.state, status.total, status.pending) == (BatchState.QUEUED, 5, 5)
+    check_invariants(sim, accepted.batch_id, URLS)
+    assert not [name for name in sim.storage.blobs("manifests").contents if name.startswith(layout.TICKETS)]
+
+
+async def test_options_of_a_bare_manifest_come_from_the_query() -> None:
+    sim = Simulation()
+
+    await sim.service.submit(LINES, "text/plain", {"batch_id": "bare", "mini_batch_size": "1", "max_retries": "0"})
+    await sim.step()
+
+    assert len(sim.queue(QueueName.SHARDS).bodies) == 5
+
+
+async def test_a_json_manifest_too_long_for_a_message_is_kept_in_storage() -> None:
+    urls = images(3000)
+    sim = Simulation()
+
+    await sim.service.submit(orjson.dumps(manifest("long", urls, mini_batch_size=1000)))
+    await sim.drain()
+
+    check_invariants(sim, "long", urls)
+    assert [name for name in sim.storage.blobs("manifests").contents if name.startswith("uploads/long/")]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "options", "error"),
+    [
+        (b"", "application/json", {}, InvalidManifest),
+        (b"[]", "application/json", {}, InvalidManifest),
+        (b'{"images": []}', "application/json", {}, InvalidManifest),
+        (b'{"images": [{"url": ""}]}', "application/json", {}, InvalidManifest),
+        (b'{"images": ["https://a.example/1"], "model": "x"}', "application/json", {"model": "x"}, InvalidManifest),
+        (b'{"images": ["https://a.example/1"], "model": "x"}', "application/json", {}, ModelNotFound),
+        (b'{"manifest": "not/there"}', "application/json", {}, ManifestNotFound),
+        (b'{"manifest": "../records"}', "application/json", {}, ManifestNotFound),
+        (b'{"manifest": "_batch/x.json"}', "application/json", {}, InvalidManifest),
+        (b"", "text/plain", {}, InvalidManifest),
+        (b"\n\n", "text/plain", {}, InvalidManifest),
+        (LINES, "text/plain", {"max_retries": "many"}, InvalidManifest),
+        (LINES, "text/plain", {"batch_id": "Not Valid"}, InvalidManifest),
+        (LINES, "image/jpeg", {}, UnsupportedMediaType),
+    ],
+)
+async def test_what_can_never_be_a_batch_is_refused_and_leaves_nothing(
+    body: bytes, content_type: str, options: dict[str, str], error: type[Exception]
+) -> None:
+    sim = Simulation()
+
+    with pytest.raises(error):
+        await sim.service.submit(body, content_type, options)
+
+    assert not sim.storage.blobs("manifests").contents
+    assert not await sim.step()
+
+
+async def test_the_line_of_a_fault_is_named() -> None:
+    with pytest.raises(InvalidManifest, match=r"^line 3: no url\.$"):
+        await Simulation().service.submit(b"https://a.example/1\n\nhello\n", "text/plain")
+
+
+async def test_submitting_the_same_again_is_the_same_batch_before_and_after_it_ran() -> None:
+    sim = Simulation()
+    body = orjson.dumps(manifest("same", URLS))
+
+    for _ in range(2):
+        assert (await sim.service.submit(body)).batch_id == "same"
+    await sim.drain()
+    assert (await sim.service.submit(body)).batch_id == "same"
+
+    assert not await sim.step()
+    check_invariants(sim, "same", URLS)
+    assert sim.scorer.attempts.total() == 5
+
+
+@pytest.mark.parametrize("is_expanded", [False, True])
+async def test_other_content_under_the_same_id_is_a_conflict(is_expanded: bool) -> None:
+    sim = Simulation()
+    await sim.service.submit(orjson.dumps(manifest("same", URLS)))
+    if is_expanded:
+        await sim.step()
+
+    with pytest.raises(BatchConflict):
+        await sim.service.submit(orjson.dumps(manifest("same", URLS[1:])))
+    with pytest.raises(BatchConflict):
+        await sim.service.submit(orjson.dumps(manifest("same", URLS, parameters={"top_k": 1})))
+
+    await sim.drain()
+    check_invariants(sim, "same", URLS)
+
+
+async def test_the_status_of_a_batch_whose_pointer_broke_says_why() -> None:
+    sim = Simulation()
+    await sim.storage.blobs("manifests").write("mine", b"https://a.example/1\nbroken\n")
+    await sim.service.submit(orjson.dumps({"batch_id": "b", "manifest": "mine"}))
+
+    await sim.drain()
+
+    status = (await sim.service.status("b")).as_dict()
+    assert status["state"] == "failed"
+    assert status["error"] == {"code": "invalid_manifest", "message": "line 2: no url."}
+    await sim.storage.blobs("manifests").write("mine", b"https://a.example/1\n")
+    await sim.service.submit(orjson.dumps({"batch_id": "b", "manifest": "mine"}))
+    await sim.drain()
+    check_invariants(sim, "b", ["https://a.example/1"])
+    assert not sim.buried()
