@@ -9,7 +9,7 @@ It knows nothing of HTTP: statuses are a table in `inference.http.statuses`.
       |   - ModelNotFound · ModelVersionNotFound · BatchNotFound · DeadLetterNotFound · ManifestNotFound
       + BatchConflict
       + ItemRejected                this image or url can never be scored
-      |   - InvalidImage · UnsupportedImage · ImageTooLarge · UrlNotAllowed
+      |   - InvalidImage · UnsupportedImage · ImageTooLarge · InvalidText · UrlNotAllowed
       + OriginFailed                the server that holds the image did not give it
       |   - ImageNotFound · OriginRefused · OriginBroken
       |   - OriginUnavailable · OriginThrottled · OriginTimeout            (retryable)
@@ -142,6 +142,12 @@ class ImageTooLarge(ItemRejected):
     """The image is larger than the limit."""
 
     code = "image_too_large"
+
+
+class InvalidText(ItemRejected):
+    """The bytes are not a text, or a longer one than the limit."""
+
+    code = "text_invalid"
 
 
 class UrlNotAllowed(ItemRejected):

@@ -21,6 +21,10 @@ type Layout = Literal["NCHW", "NHWC"]
 type Color = Literal["RGB", "BGR", "L"]
 type Activation = Literal["none", "softmax", "sigmoid"]
 type Decoder = Literal["yolox", "yolov8", "ssd", "boxes-scores"]
+#: Two corners, x or y first; or the centre, width and height.
+type BoxFormat = Literal["xyxy", "yxyx", "cxcywh"]
+#: Shares of the model's input, 0 … 1, or its pixels.
+type BoxUnits = Literal["normalized", "pixels"]
 
 
 def _divisor(value: float) -> float:
@@ -77,6 +81,16 @@ class DeclaredDetection(_Table):
     score_threshold: Share | None = None
     iou_threshold: Share | None = None
     max_detections: Count | None = None
+    #: How boxes are written, where the decoder leaves it open.
+    box: BoxFormat | None = None
+    units: BoxUnits | None = None
+    #: The class that means: nothing here.
+    background: Annotated[int, Strict(), Field(ge=0, le=100_000)] | None = None
+    #: Names of outputs, where their own names do not tell what they hold.
+    boxes: Text | None = None
+    scores: Text | None = None
+    classes: Text | None = None
+    count: Text | None = None
 
 
 class DeclaredExecution(_Table):
@@ -109,6 +123,11 @@ def parse_declaration(data: bytes) -> Declaration:
         raise ModelUnavailable(f"{DECLARATION_NAME}: {problems}.") from exc
     except ValueError as exc:
         raise ModelUnavailable(f"{DECLARATION_NAME} is not TOML: {exc}.") from exc
+
+
+def refusal(key: str, reason: str) -> ModelUnavailable:
+    """Return the error that names the key of `model.toml` that contradicts the model."""
+    return ModelUnavailable(f"{DECLARATION_NAME}: {key}: {reason}.")
 
 
 def _reason(kind: str, message: str) -> str:

@@ -7,11 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inference.models.spec import ImageSpec
 
 #: A photo, resized, is up to three times as large as the square that is cut out of its middle. An image a thousand
 #: times as wide as high would take gigabytes, of which the canvas shows a sliver.
 _MAX_COVER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The whole upright image, and how many times smaller the pixels are that the model was given of it."""
+
+    width: int
+    height: int
+    #: A pixel (x, y) of what was decoded lies at (x, y) * reduced_by in the image.
+    reduced_by: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +37,24 @@ class Placement:
     size: tuple[int, int]
     #: Left, top of it on the canvas, negative where the canvas cuts it off.
     offset: tuple[int, int]
+    #: Pixels of the canvas for one of the image, where the sides were rounded after; None: as `size` and `box` say.
+    scale: float | None = None
 
-    def to_image(self, x: float, y: float) -> tuple[float, float]:
-        """Return the point of the image that is drawn at a point of the canvas."""
+    def to_image[N: (float, NDArray[np.float64])](self, x: N, y: N) -> tuple[N, N]:
+        """Return the point of the image that is drawn at a point of the canvas; many of them as two arrays."""
         left, top, right, bottom = self.box
-        return (
-            left + (x - self.offset[0]) * (right - left) / self.size[0],
-            top + (y - self.offset[1]) * (bottom - top) / self.size[1],
-        )
+        x_scale = self.scale or self.size[0] / (right - left)
+        y_scale = self.scale or self.size[1] / (bottom - top)
+        return left + (x - self.offset[0]) / x_scale, top + (y - self.offset[1]) / y_scale
+
+
+def to_frame(boxes: NDArray[np.float64], frame: Frame, spec: ImageSpec) -> NDArray[np.float64]:
+    """Return boxes on the canvas (n x 4: left, top, right, bottom) as boxes on the image, cut off at its edges."""
+    placement = place(-(-frame.width // frame.reduced_by), -(-frame.height // frame.reduced_by), spec)
+    x, y = placement.to_image(boxes[:, 0::2], boxes[:, 1::2])
+    x, y = x * frame.reduced_by, y * frame.reduced_by
+    mapped = np.stack((x.clip(0, frame.width), y.clip(0, frame.height)), axis=2)
+    return mapped.reshape(-1, 4)
 
 
 def place(width: int, height: int, spec: ImageSpec) -> Placement:
@@ -75,9 +98,12 @@ def _trim(placement: Placement, spec: ImageSpec) -> Placement:
 
 
 def _letterbox(width: int, height: int, spec: ImageSpec, *, is_centred: bool) -> Placement:
-    """Centred, the numbers are ultralytics' (sides rounded, the odd pixel right and below); else YOLOX's."""
+    """Centred, the numbers are ultralytics' (sides rounded, the odd pixel right and below); else YOLOX's.
+
+    Both are trained on boxes that were multiplied by the scale, so the way back divides by it.
+    """
     scale = min(spec.width / width, spec.height / height)
     fit = round if is_centred else int
     size = (max(1, fit(width * scale)), max(1, fit(height * scale)))
     offset = ((spec.width - size[0]) // 2, (spec.height - size[1]) // 2) if is_centred else (0, 0)
-    return Placement((0, 0, width, height), size, offset)
+    return Placement((0, 0, width, height), size, offset, scale)

@@ -63,10 +63,8 @@ class ModelSession:
         #: The size of the version's files, which is about what the session keeps in memory.
         self.bytes = manifest.total_bytes
         self._session = session
-        # A classification reads one output; the graph's other outputs are then not even computed.
-        name = spec.output.name if spec.task == "classification" else None
-
-        self._output_names = [name] if name else [output.name for output in self.signature.outputs]
+        # The graph's other outputs are then not even computed.
+        self._output_names = [*spec.output_names] or [output.name for output in self.signature.outputs]
 
     def run(self, tensor: NDArray[Any], *, run_options: Any = None) -> dict[str, NDArray[Any]]:
         """Return the outputs by name for one tensor into the model's only input. Errors: see `run_tensors`."""

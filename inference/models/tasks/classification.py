@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inference.errors import InferenceFailed
 from inference.models.declaration import Activation
-from inference.models.spec import OutputSpec
+from inference.models.output_spec import OutputSpec
 
 
 class Classification(TypedDict):
@@ -34,7 +34,7 @@ def classify(
 
     `outputs` are those of one item. Equal scores keep the order of the classes. Raises InferenceFailed.
     """
-    scores = _activate(read_class_scores(outputs, spec), spec.activation)
+    scores = activate(read_class_scores(outputs, spec), spec.activation)
     if not np.isfinite(scores).all():
         raise InferenceFailed("The model's scores are not finite numbers.")
     best = np.argsort(-scores, kind="stable")[: spec.top_k if top_k is None else top_k]
@@ -58,14 +58,15 @@ def read_class_scores(outputs: Mapping[str, NDArray[Any]], spec: OutputSpec) -> 
     return output.reshape(-1).astype(np.float64)
 
 
-def _activate(values: NDArray[np.float64], activation: Activation) -> NDArray[np.float64]:
+def activate[F: np.floating](values: NDArray[F], activation: Activation) -> NDArray[F]:
+    """Return what the last dimension, one value a class, says after the activation; not finite where it overflows."""
     # Whatever overflows here is not finite, which the caller refuses, or rounds to 0 as it should.
     with np.errstate(all="ignore"):
         match activation:
             case "none":
                 return values
             case "softmax":
-                exponentials = np.exp(values - values.max())
-                return np.asarray(exponentials / exponentials.sum())
+                exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+                return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
             case "sigmoid":
                 return np.asarray(1 / (1 + np.exp(-values)))

@@ -31,6 +31,13 @@ decoder = "yolox"
 score_threshold = 0.35
 iou_threshold = 0.45
 max_detections = 100
+box = "xyxy"
+units = "pixels"
+background = 0
+boxes = "b"
+scores = "s"
+classes = "c"
+count = "n"
 [execution]
 threads = 1
 parallel = 2
@@ -57,7 +64,19 @@ def test_every_key_of_the_contract_is_read() -> None:
             "pad": 114,
         },
         "output": {"name": "output", "activation": "softmax", "labels": "labels.txt", "top_k": 5},
-        "detection": {"decoder": "yolox", "score_threshold": 0.35, "iou_threshold": 0.45, "max_detections": 100},
+        "detection": {
+            "decoder": "yolox",
+            "score_threshold": 0.35,
+            "iou_threshold": 0.45,
+            "max_detections": 100,
+            "box": "xyxy",
+            "units": "pixels",
+            "background": 0,
+            "boxes": "b",
+            "scores": "s",
+            "classes": "c",
+            "count": "n",
+        },
         "execution": {"threads": 1, "parallel": 2, "max_batch": 1},
     }
 

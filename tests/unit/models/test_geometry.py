@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from inference.models.declaration import Resize
-from inference.models.geometry import Placement, place
+from inference.models.geometry import Frame, Placement, place, to_frame
 from inference.models.spec import ImageSpec
 
 SPEC = ImageSpec(
@@ -73,14 +74,43 @@ def test_of_a_very_wide_image_only_the_middle_is_resized() -> None:
 
 
 def test_letterbox_centres_the_image_with_the_odd_pixel_below() -> None:
-    assert place(640, 427, replace(SPEC, resize="letterbox")) == Placement((0, 0, 640, 427), (224, 149), (0, 37))
+    placement = place(640, 427, replace(SPEC, resize="letterbox"))
+
+    assert placement == Placement((0, 0, 640, 427), (224, 149), (0, 37), 0.35)
 
 
 def test_letterbox_top_left_truncates_as_yolox_does() -> None:
     spec = replace(SPEC, resize="letterbox-top-left", width=416, height=416)
 
-    assert place(768, 576, spec) == Placement((0, 0, 768, 576), (416, 312), (0, 0))
+    assert place(768, 576, spec) == Placement((0, 0, 768, 576), (416, 312), (0, 0), 416 / 768)
     assert place(640, 427, spec).size == (416, 277)
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (Frame(448, 448), (20, 40, 60, 80)),
+        (Frame(896, 896, reduced_by=2), (40, 80, 120, 160)),
+        (Frame(895, 895, reduced_by=2), (40, 80, 120, 160)),  # 448 pixels were decoded, the last of them a half one
+        (Frame(448, 50), (20, 40 * 50 / 448, 60, 80 * 50 / 448)),
+    ],
+)
+def test_boxes_come_back_to_the_image_that_was_decoded_smaller(
+    frame: Frame, expected: tuple[float, float, float, float]
+) -> None:
+    boxes = to_frame(np.array([[10.0, 20.0, 30.0, 40.0]]), frame, SPEC)
+
+    assert boxes[0].tolist() == pytest.approx(expected)
+
+
+def test_boxes_end_at_the_edges_of_the_image() -> None:
+    boxes = to_frame(np.array([[-50.0, -1.0, 500.0, 1e300]]), Frame(640, 480), SPEC)
+
+    assert boxes.tolist() == [[0, 0, 640, 480]]
+
+
+def test_no_boxes_are_no_boxes() -> None:
+    assert to_frame(np.empty((0, 4)), Frame(640, 480), SPEC).shape == (0, 4)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "shorter-side", "letterbox", "letterbox-top-left"])
@@ -106,4 +136,6 @@ def test_any_image_lands_on_the_canvas_and_finds_its_way_back(resize: Resize, se
         assert is_covered or (is_inside and resize.startswith("letterbox"))
     assert placement.to_image(*placement.offset) == pytest.approx((left, top))
     corner = (placement.offset[0] + placement.size[0], placement.offset[1] + placement.size[1])
-    assert placement.to_image(*corner) == pytest.approx((right, bottom))
+    # Sides of a letterbox are whole pixels of the canvas; the way back knows the scale before it was rounded.
+    rounded = 1 / placement.scale if placement.scale else 1e-6 * max(right, bottom)
+    assert placement.to_image(*corner) == pytest.approx((right, bottom), abs=rounded)

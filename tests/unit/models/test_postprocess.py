@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inference.errors import InferenceFailed, InvalidRequest
 from inference.models.declaration import Activation, parse_declaration
-from inference.models.postprocess import check_outputs, postprocess
+from inference.models.postprocess import check_outputs, check_parameters, postprocess
 from inference.models.signature import TensorInfo
 from inference.models.spec import ModelSpec, resolve_spec
 from tests.unit.models.published import signature_of
@@ -119,3 +119,20 @@ def test_task_without_predictions_says_so() -> None:
 
     with pytest.raises(InvalidRequest, match="tensor"):
         postprocess(outputs_of(1, 2, 3), spec)
+    check_outputs(outputs_of(1, 2, 3), spec)
+
+
+@pytest.mark.parametrize("name", ["score_threshold", "iou_threshold", "max_detections"])
+def test_parameter_of_another_task_is_the_callers_mistake(name: str) -> None:
+    parameters: dict[str, Any] = {name: 1}
+
+    with pytest.raises(InvalidRequest, match=f"^{name} has no meaning for a classification model\\.$"):
+        postprocess(outputs_of(1, 2, 3), spec_of("softmax"), **parameters)
+    assert check_parameters(spec_of("softmax"), {name: None, "top_k": 1}) == {"top_k": 1}
+
+
+def test_no_parameter_means_anything_to_a_tensor_model() -> None:
+    spec = resolve_spec(parse_declaration(b"task = 'tensor'"), signature_of((None, 4)))
+
+    with pytest.raises(InvalidRequest, match="top_k has no meaning for a tensor model"):
+        check_parameters(spec, {"top_k": 1})
