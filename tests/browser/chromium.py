@@ -83,10 +83,11 @@ class Tab:
             reply.set_result(event["result"])
 
     async def open(self, url: str) -> None:
-        """Go to `url`; use `wait_for` to see that it is there."""
+        """Go to `url` and wait until its scripts have run."""
         result = await self.command("Page.navigate", url=url)
         if "errorText" in result:
             raise PageError(f"{url}: {result['errorText']}")
+        await self.wait_for(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     async def evaluate(self, script: str) -> Any:
         """Return the value of an expression; a promise is awaited. Raises PageError."""

@@ -6,8 +6,9 @@ from inference import errors
 from inference.http.openapi import examples
 from inference.http.openapi.operation import Json, Operation, query_parameter, reply
 
-_STORAGE = (errors.Unavailable,)
-_ONE_BATCH = (errors.InvalidRequest, errors.BatchNotFound, *_STORAGE)
+_STORAGE = (errors.StorageUnavailable, errors.StorageForbidden)
+_ONE_BATCH = (errors.BatchNotFound, *_STORAGE)
+_SELECTING = (errors.InvalidRequest, errors.UnsupportedMediaType, *_STORAGE)
 _CODE: Json = {"$ref": "#/components/schemas/ErrorCode"}
 _BATCH_ID: Json = {"$ref": "#/components/schemas/BatchId"}
 
@@ -39,12 +40,23 @@ _SUBMIT_BODY: Json = {
     **_line_body("application/x-ndjson", examples.MANIFEST_LINES),
     **_line_body("text/csv", examples.MANIFEST_CSV),
     **_line_body("text/plain", examples.MANIFEST_URLS),
+    "application/gzip": {"schema": {"type": "string", "contentMediaType": "application/gzip"}},
 }
+_OPTIONS = tuple(
+    query_parameter(name, schema, f"{what}; for manifests of lines, which cannot say it themselves.")
+    for name, schema, what in (
+        ("batch_id", _BATCH_ID, "Id of the batch"),
+        ("model", {"type": "string"}, "NAME or NAME:VERSION"),
+        ("mini_batch_size", {"type": "integer", "minimum": 1}, "Images in one shard"),
+        ("error_threshold", {"type": "integer", "minimum": -1}, "Failed images that are put up with, -1 for any"),
+        ("max_retries", {"type": "integer", "minimum": 0}, "Further attempts at an image"),
+    )
+)
 _FILTERS = (
     query_parameter("batch_id", _BATCH_ID, "Only this batch."),
     query_parameter("code", _CODE, "Only failures with this code."),
     query_parameter("since", {"type": "string", "format": "date-time"}, "Only what failed at this time or later."),
-    query_parameter("limit", {"type": "integer", "minimum": 1}, "Records at most."),
+    query_parameter("limit", {"type": "integer", "minimum": 1}, "Records at most; a page has 1,000 of them at most."),
 )
 _SELECTION: Json = {
     "application/json": {"schema": {"$ref": "#/components/schemas/Selection"}, "example": examples.SELECTION}
@@ -59,12 +71,10 @@ _BATCHES = (
         summary="Submit a manifest",
         description=(
             "The manifest is a JSON object, or lines: JSON Lines (an object or a url on each), CSV with a header"
-            " (`url`, and `id` if wanted) or plain urls. The same id with the same content is the same batch."
+            " (`url`, and `id` if wanted) or plain urls, perhaps gzip. It is checked before the reply, but for what a"
+            " pointer points to. The same id with the same content is the same batch."
         ),
-        parameters=(
-            query_parameter("batch_id", _BATCH_ID, "Id of the batch, for manifests of lines."),
-            query_parameter("model", {"type": "string"}, "NAME or NAME:VERSION, for manifests of lines."),
-        ),
+        parameters=_OPTIONS,
         body=_SUBMIT_BODY,
         replies={
             202: reply(
@@ -78,7 +88,18 @@ _BATCHES = (
                 links=_links_from("$response.body#/batch_id"),
             )
         },
-        raises=(errors.InvalidRequest, errors.NotFound, errors.BatchConflict, *_STORAGE),
+        raises=(
+            errors.InvalidRequest,
+            errors.InvalidManifest,
+            errors.PayloadTooLarge,
+            errors.UnsupportedMediaType,
+            errors.ManifestNotFound,
+            errors.ModelNotFound,
+            errors.ModelVersionNotFound,
+            errors.ModelUnavailable,
+            errors.BatchConflict,
+            *_STORAGE,
+        ),
     ),
     Operation(
         id="list_batches",
@@ -86,7 +107,9 @@ _BATCHES = (
         path="/batches",
         tag="Batches",
         summary="List the batches",
-        parameters=(query_parameter("limit", {"type": "integer", "minimum": 1}, "Batches at most."),),
+        parameters=(
+            query_parameter("limit", {"type": "integer", "minimum": 1}, "Batches at most; 100 of them at most."),
+        ),
         replies={200: reply("The newest first.", "Batches", example={"batches": [examples.BATCH]})},
         raises=(errors.InvalidRequest, *_STORAGE),
     ),
@@ -124,7 +147,7 @@ _BATCHES = (
                 },
             }
         },
-        raises=_ONE_BATCH,
+        raises=(errors.InvalidRequest, errors.NotFound, errors.BatchNotFound, *_STORAGE),
     ),
     Operation(
         id="cancel_batch",
@@ -166,7 +189,7 @@ _DEAD_LETTERS = (
                 "content": _line_body("application/x-ndjson", examples.MANIFEST_LINES),
             }
         },
-        raises=(errors.InvalidRequest, errors.BatchNotFound, *_STORAGE),
+        raises=(errors.InvalidRequest, *_STORAGE),
     ),
     Operation(
         id="replay_dead_letters",
@@ -183,7 +206,7 @@ _DEAD_LETTERS = (
         replies={
             202: reply("What is tried again, or would be.", "Replay", example=examples.outcome("replayed")),
         },
-        raises=(errors.InvalidRequest, errors.BatchNotFound, *_STORAGE),
+        raises=_SELECTING,
     ),
     Operation(
         id="purge_dead_letters",
@@ -195,7 +218,7 @@ _DEAD_LETTERS = (
         body=_SELECTION,
         is_body_required=False,
         replies={200: reply("What is forgotten, or would be.", "Purge", example=examples.outcome("purged"))},
-        raises=(errors.InvalidRequest, errors.BatchNotFound, *_STORAGE),
+        raises=_SELECTING,
     ),
 )
 

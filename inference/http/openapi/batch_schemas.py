@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference.batch.messages import MAX_MINI_BATCH_SIZE
+from inference.batch.survey import BatchState
 from inference.settings import BatchSettings
 
 type Json = dict[str, Any]
@@ -42,20 +44,33 @@ def _manifest() -> Json:
                 "images": {"type": "array", "minItems": 1, "items": image},
                 "manifest": {
                     "type": "string",
-                    "description": "Instead of images: path of a blob in the container `manifests`, or its url.",
+                    "maxLength": 2048,
+                    "description": (
+                        "Instead of images: path of a blob in the container `manifests`, or the url of a blob of the"
+                        " app's own account; a url that ends in a slash stands for every image under it."
+                    ),
                 },
                 "parameters": {"$ref": "#/components/schemas/ScoreParameters"},
-                "mini_batch_size": {"type": "integer", "minimum": 1, "description": "Images in one shard."},
+                "mini_batch_size": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_MINI_BATCH_SIZE,
+                    "description": f"Images in one shard; {defaults.shard_size} by default.",
+                },
                 "error_threshold": {
                     "type": "integer",
                     "minimum": -1,
+                    "default": -1,
                     "description": "Failed images that the batch may have and still succeed; -1 is any number.",
                 },
                 "max_retries": {
                     "type": "integer",
                     "minimum": 0,
+                    "maximum": 100,
                     "description": f"Further attempts at an image; {defaults.max_attempts - 1} by default.",
                 },
+                "v": {"const": 1, "description": "Version of this form; may be left out."},
+                "traceparent": {"type": "string", "description": "W3C trace context that the batch belongs to."},
             },
             oneOf=[{"required": ["images"]}, {"required": ["manifest"]}],
             additionalProperties=False,
@@ -72,8 +87,8 @@ def _batch() -> Json:
             ["batch_id", "state", "total", "succeeded", "failed", "pending", "errors", "created_at", "updated_at"],
             {
                 "batch_id": _BATCH_ID,
-                "state": {"type": "string", "enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
-                "total": _COUNT,
+                "state": {"type": "string", "enum": [state.value for state in BatchState]},
+                "total": {**_COUNT, "description": "0 until the manifest was read."},
                 "succeeded": _COUNT,
                 "failed": _COUNT,
                 "pending": _COUNT,
@@ -85,8 +100,16 @@ def _batch() -> Json:
                 },
                 "created_at": _TIME,
                 "updated_at": _TIME,
-                "eta_seconds": {"type": ["number", "null"], "minimum": 0, "description": "When it can be told."},
-                "links": {"type": "object", "additionalProperties": {"type": "string"}},
+                "round": {**_COUNT, "description": "The latest replay; 0 before the first."},
+                "model": _TEXT,
+                "version": _TEXT,
+                "eta_seconds": {**_COUNT, "description": "Left, when that can be told."},
+                "error": _object(
+                    ["code", "message"],
+                    {"code": _CODE, "message": _TEXT},
+                    description="Why the manifest could not become a batch.",
+                ),
+                "links": {"type": "object", "additionalProperties": _TEXT},
             },
         ),
         "Batches": _object(
@@ -120,35 +143,52 @@ def _row() -> Json:
     }
 
 
-def _dead_letters() -> Json:
-    selection: Json = {
-        "batch_id": _BATCH_ID,
+def _dead_letter() -> Json:
+    shared: Json = {
         "code": _CODE,
-        "since": {**_TIME, "description": "Only what failed at this time or later."},
-        "limit": {"type": "integer", "minimum": 1, "description": "Images at most."},
+        "message": _TEXT,
+        "attempts": _COUNT,
+        "first_at": _TIME,
+        "last_at": _TIME,
+        "trace_id": _TEXT,
+        "history": {"type": "array", "items": {"type": "object"}, "description": "Earlier failures."},
+    }
+    image = {
+        "kind": {"const": "item"},
+        "batch_id": _BATCH_ID,
+        "index": _COUNT,
+        "id": _TEXT,
+        "url": _REDACTED_URL,
+        **shared,
+        "retryable": {"type": "boolean"},
+        "model": _TEXT,
+        "version": _TEXT,
+        "sha256": _TEXT,
+        "round": {**_COUNT, "description": "0 for the first run, then one for each replay."},
+    }
+    message = {
+        "kind": {"const": "message"},
+        "key": _TEXT,
+        "batch_id": {"anyOf": [_BATCH_ID, {"type": "null"}]},
+        "queue": _TEXT,
+        **shared,
+        "is_replayable": {"type": "boolean"},
+        "is_replaying": {"type": "boolean"},
+        "message_id": _TEXT,
+        "body": _TEXT,
+        "encoding": {"type": "string", "enum": ["utf-8", "base64"]},
     }
     return {
-        "DeadLetter": _object(
-            ["batch_id", "index", "id", "url", "code", "message", "attempts"],
-            {
-                "batch_id": _BATCH_ID,
-                "index": _COUNT,
-                "id": _TEXT,
-                "url": _REDACTED_URL,
-                "code": _CODE,
-                "message": _TEXT,
-                "attempts": _COUNT,
-                "first_at": _TIME,
-                "last_at": _TIME,
-                "model": _TEXT,
-                "version": _TEXT,
-                "trace_id": {"type": ["string", "null"]},
-                "round": {**_COUNT, "description": "0 for the first run, then one for each replay."},
-                "history": {"type": "array", "items": {"type": "object"}, "description": "Earlier rounds."},
-            },
-        ),
+        "description": "An image that could not be scored, or a message that could not be carried out.",
+        "oneOf": [_object([*image], image), _object([*message], message)],
+    }
+
+
+def _dead_letters() -> Json:
+    return {
+        "DeadLetter": _dead_letter(),
         "DeadLetters": _object(
-            ["deadletters"],
+            ["deadletters", "next"],
             {
                 "deadletters": {"type": "array", "items": {"$ref": "#/components/schemas/DeadLetter"}},
                 "next": {"type": ["string", "null"], "description": "Give it as `next` for the page after this."},
@@ -156,7 +196,13 @@ def _dead_letters() -> Json:
         ),
         "Selection": _object(
             [],
-            {**selection, "dry_run": {"type": "boolean", "default": False, "description": "Only count."}},
+            {
+                "batch_id": _BATCH_ID,
+                "code": _CODE,
+                "since": {**_TIME, "description": "Only what failed at this time or later."},
+                "limit": {"type": "integer", "minimum": 1, "description": "Dead letters at most."},
+                "dry_run": {"type": "boolean", "default": False, "description": "Only count."},
+            },
             additionalProperties=False,
         ),
         "Replay": _outcome("replayed"),
@@ -165,7 +211,8 @@ def _dead_letters() -> Json:
 
 
 def _outcome(counted: str) -> Json:
-    batch = _object(["batch_id", "items"], {"batch_id": _BATCH_ID, "round": _COUNT, "items": _COUNT})
+    batch_id: Json = {"type": "string", "description": "Empty for a message of no batch."}
+    batch = _object(["batch_id", "round", "items"], {"batch_id": batch_id, "round": _COUNT, "items": _COUNT})
     return _object(
         [counted, "batches", "dry_run"],
         {counted: _COUNT, "batches": {"type": "array", "items": batch}, "dry_run": {"type": "boolean"}},

@@ -80,7 +80,15 @@ BATCH: Json = {
     "errors": {"image_not_found": 2, "origin_timeout": 1},
     "created_at": "2026-01-05T09:00:00Z",
     "updated_at": "2026-01-05T09:00:12Z",
-    "eta_seconds": 7.3,
+    "round": 0,
+    "model": "digits",
+    "version": "1",
+    "eta_seconds": 7,
+    "links": {
+        "status": "/api/batches/digits-2026-01",
+        "results": "/api/batches/digits-2026-01/results",
+        "deadletters": "/api/deadletters?batch_id=digits-2026-01",
+    },
 }
 
 ROWS = (
@@ -91,17 +99,20 @@ ROWS = (
 )
 
 DEAD_LETTER: Json = {
+    "kind": "item",
     "batch_id": "digits-2026-01",
     "index": 1,
     "id": "b",
     "url": "https://example.com/none.png",
     "code": "image_not_found",
     "message": "The image's origin says that there is no such image.",
+    "retryable": False,
     "attempts": 1,
     "first_at": "2026-01-05T09:00:03Z",
     "last_at": "2026-01-05T09:00:03Z",
     "model": "digits",
     "version": "1",
+    "sha256": "9f86d081…",
     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "round": 0,
     "history": [],

@@ -42,22 +42,16 @@ def codes() -> list[dict[str, Any]]:
 
 
 def responses(raises: Iterable[type[InferenceError]], *, has_key: bool) -> dict[str, Any]:
-    """Return the response objects of these errors and their descendants, one for each status."""
+    """Return the response objects of these errors, one for each status."""
     sentences: dict[int, dict[str, str]] = defaultdict(dict)
     for status, code, sentence, _ in _OF_THE_EDGE:
         sentences[status][code] = sentence
-    for error in _with_descendants(raises):
+    for error in raises:
         sentences[status_of(error)][error.code] = _sentence(error)
     found = {str(status): _response(status, by_code) for status, by_code in sentences.items()}
     if has_key:
         found["401"] = {"$ref": "#/components/responses/KeyRefused"}
     return found
-
-
-def _with_descendants(raises: Iterable[type[InferenceError]]) -> Iterable[type[InferenceError]]:
-    for error in raises:
-        yield error
-        yield from error.leaves()
 
 
 def _response(status: int, by_code: dict[str, str]) -> dict[str, Any]:

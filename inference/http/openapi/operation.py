@@ -33,7 +33,7 @@ class Operation:
     #: Media type → media type object; None when it takes no body.
     body: Mapping[str, Json] | None = None
     is_body_required: bool = True
-    #: The errors it raises; each stands for the classes below it too.
+    #: The errors it raises, exactly these.
     raises: Sequence[type[InferenceError]] = field(default=())
 
     def describe(self) -> Json:

@@ -7,13 +7,20 @@ from inference.http.openapi import examples
 from inference.http.openapi.operation import Json, Operation, query_parameter, reply
 from inference.settings import RequestLimits
 
-_SCORING = (
+_SCORING: tuple[type[errors.InferenceError], ...] = (
     errors.ModelNotFound,
     errors.ModelVersionNotFound,
-    errors.ItemRejected,
-    errors.OriginFailed,
+    *errors.ItemRejected.leaves(),
+    *errors.OriginFailed.leaves(),
     errors.InferenceFailed,
-    errors.Unavailable,
+    *errors.Unavailable.leaves(),
+)
+#: The repository may be in storage, its cache on a disk that is full.
+_LOADING = (
+    errors.ModelUnavailable,
+    errors.StorageUnavailable,
+    errors.StorageForbidden,
+    errors.InsufficientStorage,
 )
 _BODY_ERRORS = (errors.PayloadTooLarge, errors.UnsupportedMediaType)
 
@@ -95,7 +102,7 @@ OPERATIONS = (
         summary="List the models",
         description="What the repository holds. A model that no one asked for yet is `unloaded`.",
         replies={200: reply("Every model with its versions.", "Models", example={"models": [examples.MODEL]})},
-        raises=(errors.Unavailable,),
+        raises=_LOADING,
     ),
     Operation(
         id="show_model",
@@ -105,6 +112,6 @@ OPERATIONS = (
         summary="Describe a model",
         description="Loads the model first, so that its task, labels and checksum are known.",
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
-        raises=(errors.ModelNotFound, errors.Unavailable),
+        raises=(errors.ModelNotFound, *_LOADING),
     ),
 )

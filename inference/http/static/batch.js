@@ -6,6 +6,8 @@ const batchView = (() => {
 
   const at = (batchId) => `/batches/${encodeURIComponent(batchId)}`;
 
+  const deadLetters = (batchId, more = {}) => `#deadletters?${new URLSearchParams({ batch_id: batchId, ...more })}`;
+
   const isActive = ({ state }) => ACTIVE.has(state);
 
   /** Show the batch's frame and return what refreshes it; that resolves to whether the batch is still under way. */
@@ -65,10 +67,13 @@ const batchView = (() => {
       ["Submitted", format.time(batch.created_at)],
       ["Updated", format.time(batch.updated_at)],
     ];
+    if (batch.model) facts.push(["Model", `${batch.model} version ${batch.version}`]);
+    if (batch.round) facts.push(["Replays", format.count(batch.round)]);
     if (isActive(batch) && typeof eta === "number") facts.push(["Left, about", format.duration(eta)]);
     return [
       dom.element("h2", {}, id, " ", dom.badge(batch.state)),
       progress(batch),
+      batch.error ? dom.element("p", { class: "problem" }, `${batch.error.message} (${batch.error.code})`) : null,
       dom.definitions(facts),
       failures(id, batch.errors),
       dom.element("div", { class: "actions" }, actions(batch)),
@@ -78,10 +83,9 @@ const batchView = (() => {
   function failures(id, errors) {
     const codes = Object.entries(errors ?? {}).sort((a, b) => b[1] - a[1]);
     if (!codes.length) return null;
-    const items = codes.map(([code, number]) => {
-      const query = new URLSearchParams({ batch_id: id, code });
-      return dom.element("li", {}, dom.element("a", { href: `#deadletters?${query}` }, code), ` ${format.count(number)}`);
-    });
+    const items = codes.map(([code, number]) =>
+      dom.element("li", {}, dom.element("a", { href: deadLetters(id, { code }) }, code), ` ${format.count(number)}`),
+    );
     return dom.element("section", {}, dom.element("h3", {}, "Why images failed"), dom.element("ul", { class: "codes" }, items));
   }
 
@@ -89,15 +93,13 @@ const batchView = (() => {
     const { batch_id: id, failed } = batch;
     const results = (kind) => () => api.download(`${at(id)}/results`, { format: kind }, `${id}.${kind}`);
     const buttons = [];
+    if (batch.error) return [dom.element("a", { class: "button", href: deadLetters(id) }, "Dead letter")];
     if (!isActive(batch)) {
       buttons.push(button("Results as JSON Lines", results("jsonl")), button("Results as CSV", results("csv")));
     } else {
       buttons.push(button("Cancel batch…", () => cancel(id)));
     }
-    if (failed) {
-      const query = new URLSearchParams({ batch_id: id });
-      buttons.push(dom.element("a", { class: "button", href: `#deadletters?${query}` }, "Failed images"));
-    }
+    if (failed) buttons.push(dom.element("a", { class: "button", href: deadLetters(id) }, "Failed images"));
     return buttons;
   }
 

@@ -30,10 +30,10 @@ const deadLettersView = (() => {
   }
 
   function describe(next) {
-    if (!letters.length) return [dom.element("p", { class: "muted" }, "No failed images here.")];
+    if (!letters.length) return [dom.element("p", { class: "muted" }, "Nothing has failed here.")];
     const groups = Map.groupBy(letters, ({ code }) => code);
     const largestFirst = [...groups].sort((a, b) => b[1].length - a[1].length);
-    const loaded = `${format.plural(letters.length, "failed image")}${next ? " so far" : ""}`;
+    const loaded = `${format.plural(letters.length, "dead letter")}${next ? " so far" : ""}`;
     return [
       dom.element(
         "div",
@@ -47,6 +47,16 @@ const deadLettersView = (() => {
     ];
   }
 
+  const batchLink = (id) => dom.element("a", { href: `#batches/${encodeURIComponent(id)}` }, id);
+
+  const isMessage = ({ kind }) => kind === "message";
+
+  /** What failed, counted: images, whole messages (a manifest that cannot be read), or some of both. */
+  function things(group) {
+    const messages = group.filter(isMessage).length;
+    return format.plural(group.length, messages === 0 ? "image" : messages === group.length ? "message" : "dead letter");
+  }
+
   function card(code, group) {
     return dom.element(
       "article",
@@ -54,11 +64,11 @@ const deadLettersView = (() => {
       dom.element(
         "div",
         { class: "actions spread" },
-        dom.element("h3", {}, dom.element("code", {}, code), ` ${format.plural(group.length, "image")}`),
+        dom.element("h3", {}, dom.element("code", {}, code), ` ${things(group)}`),
         dom.element("button", { type: "button", click: () => replay({ ...filter, code }) }, "Try again…"),
       ),
       reasons(group),
-      dom.fold("Images", items(group.slice(0, ITEMS_SHOWN)), rest(group.length - ITEMS_SHOWN)),
+      dom.fold("Each of them", items(group.slice(0, ITEMS_SHOWN)), rest(group.length - ITEMS_SHOWN)),
     );
   }
 
@@ -72,26 +82,27 @@ const deadLettersView = (() => {
   }
 
   const rest = (number) =>
-    number > 0 ? dom.element("p", { class: "muted" }, `… and ${format.plural(number, "image")} more`) : null;
+    number > 0 ? dom.element("p", { class: "muted" }, `… and ${format.count(number)} more`) : null;
 
   function items(group) {
-    const head = ["Batch", "Image", "Url", "Attempts", "Last tried"].map((name) =>
+    const head = ["Batch", "Image", "Url or queue", "Attempts", "Last tried"].map((name) =>
       dom.element("th", { scope: "col", class: name === "Attempts" ? "number" : null }, name),
     );
-    const rows = group.map((letter) =>
-      dom.element(
+    const rows = group.map((letter) => {
+      const [name, place] = isMessage(letter) ? ["message", letter.queue] : [letter.id, letter.url];
+      return dom.element(
         "tr",
         {},
-        dom.element("td", {}, dom.element("a", { href: `#batches/${encodeURIComponent(letter.batch_id)}` }, letter.batch_id)),
-        dom.element("td", {}, String(letter.id ?? letter.index ?? "")),
-        dom.element("td", { class: "url" }, letter.url ?? ""),
-        dom.element("td", { class: "number" }, String(letter.attempts ?? "")),
-        dom.element("td", {}, letter.last_at ? format.time(letter.last_at) : ""),
-      ),
-    );
+        dom.element("td", {}, letter.batch_id ? batchLink(letter.batch_id) : "–"),
+        dom.element("td", {}, name),
+        dom.element("td", { class: "url" }, place),
+        dom.element("td", { class: "number" }, format.count(letter.attempts)),
+        dom.element("td", {}, format.time(letter.last_at)),
+      );
+    });
     return dom.element(
       "div",
-      { class: "scroll", tabindex: 0, role: "region", "aria-label": "Failed images" },
+      { class: "scroll", tabindex: 0, role: "region", "aria-label": "Dead letters" },
       dom.element("table", {}, dom.element("thead", {}, dom.element("tr", {}, head)), dom.element("tbody", {}, rows)),
     );
   }
@@ -106,22 +117,18 @@ const deadLettersView = (() => {
         outcome.replaceChildren("There is nothing left to try again.");
         return;
       }
-      const what = `${format.plural(counted.replayed, "image")} of ${batches(counted)}`;
-      if (!(await confirmation.ask("Try them again?", `${what} will be scored anew.`, "Try again"))) return;
+      const what = `${format.plural(counted.replayed, "dead letter")} will be tried again.`;
+      if (!(await confirmation.ask("Try again?", what, "Try again"))) return;
       const done = await api.post("/deadletters/replay", { ...wanted, dry_run: false });
-      outcome.replaceChildren(`Trying ${format.plural(done.replayed, "image")} again: `, ...links(done));
+      outcome.replaceChildren(`${format.plural(done.replayed, "dead letter")} under way: `, ...links(done));
     } catch (error) {
       outcome.replaceChildren(api.explain(error));
     }
   }
 
-  const batches = (outcome) => format.plural(outcome.batches.length, "batch").replace(/batchs$/, "batches");
-
   function links(outcome) {
-    return outcome.batches.flatMap(({ batch_id: id }, index) => [
-      index ? ", " : "",
-      dom.element("a", { href: `#batches/${encodeURIComponent(id)}` }, id),
-    ]);
+    const ids = [...new Set(outcome.batches.map(({ batch_id: id }) => id))].filter(Boolean);
+    return ids.flatMap((id, index) => [index ? ", " : "", batchLink(id)]);
   }
 
   async function exportAll() {

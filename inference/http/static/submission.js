@@ -3,7 +3,7 @@
 
 const submission = (() => {
   const BYTES_SHOWN = 100_000;
-  const TYPES = { json: "application/json", jsonl: "application/x-ndjson", ndjson: "application/x-ndjson", csv: "text/csv" };
+  const TYPES = { json: "application/json", jsonl: "application/x-ndjson", ndjson: "application/x-ndjson", csv: "text/csv", gz: "application/gzip" };
   let file = null; // a manifest too large for the text area
 
   function listen() {

@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import orjson
 import pytest
 
 import function_app
+from inference.batch.burials import BuriedMessage
+from inference.batch.messages import ManifestMessage
+from inference.batch.status import BatchStatus
 from inference.errors import InferenceError
 from inference.http.bodies import read_score_request
 from inference.http.messages import Request
 from inference.http.openapi import document
+from inference.http.queries import Selection
 from inference.http.statuses import status_of
 from inference.settings import RequestLimits
 from tests.json_schema import problems, resolve
@@ -137,6 +142,16 @@ def test_what_the_handler_refuses_does_not_fit_the_schema_either(body: dict[str,
     with pytest.raises(InferenceError):
         read_score_request(request, RequestLimits())
     assert list(problems(body, {"$ref": "#/components/schemas/ScoreRequest"}, DOCUMENT))
+
+
+def test_what_the_batch_routes_read_and_write_has_the_properties_that_are_described() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+
+    assert set(schemas["Manifest"]["properties"]) == set(ManifestMessage.model_fields)
+    assert set(schemas["Selection"]["properties"]) == set(Selection.model_fields)
+    assert set(schemas["Batch"]["properties"]) == {field.name for field in fields(BatchStatus)} | {"links"}
+    _, message = schemas["DeadLetter"]["oneOf"]
+    assert set(message["properties"]) == set(BuriedMessage.model_fields)
 
 
 def test_every_code_of_the_tree_is_listed_with_its_status() -> None:

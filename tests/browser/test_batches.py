@@ -1,0 +1,95 @@
+"""The console's Batches and Dead letters views in a real browser: submit, follow, fetch, try again."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+from tests.browser.chromium import Tab
+from tests.browser.conftest import warm
+from tests.hosting import eventually
+from tests.origins import Origin
+from tests.service.conftest import SCANS
+from tests.service.test_batch import serving
+
+SEVEN = (SCANS / "digit-7-a.png").read_bytes()
+
+
+def in_state(state: str) -> str:
+    return f"document.querySelector('#batch-detail .badge')?.textContent === '{state}'"
+
+
+async def test_a_batch_is_submitted_followed_downloaded_and_its_failed_image_tried_again(
+    tab: Tab, azurite: str, tmp_path: Path
+) -> None:
+    batch_id = f"console-{uuid.uuid4().hex[:8]}"
+    async with Origin() as origin:
+        lines = f"{origin.serve('/good.png', SEVEN)}\n{origin.url('/missing.png')}\n"
+        with serving(azurite, origin) as host:
+            await tab.open(f"{await warm(host)}/ui#batches")
+            await tab.fill("#manifest-text", lines)
+            assert await tab.text("#manifest-note") == "Read as urls: 2 images."
+            await tab.fill("#batch-id", batch_id)
+            await tab.click("#batch-submit")
+
+            await tab.wait_for(in_state("succeeded"))
+            assert "image_not_found 1" in await tab.text("#batch-detail")
+            rows = await download(tab, "Results as JSON Lines", tmp_path / f"{batch_id}.jsonl")
+            assert [row["status"] for row in rows] == ["succeeded", "failed"]
+
+            await tab.click("#batch-detail a[href*='code=image_not_found']")
+            await tab.wait_for("document.querySelector('#deadletter-list .card')")
+            assert "image_not_found 1 image" in await tab.text("#deadletter-list")
+
+            origin.serve("/missing.png", SEVEN)
+            await tab.click("#deadletter-list .card button")
+            await tab.wait_for("document.querySelector('#confirmation[open]')")
+            assert "1 dead letter will be tried again." in await tab.text("#confirmation")
+            await tab.click("#confirmation .primary")
+            await tab.wait_for("document.querySelector('#replay-outcome a')")
+            await tab.click("#replay-outcome a")
+            await tab.wait_for(in_state("succeeded") + " && !document.querySelector('#batch-detail .codes')")
+
+            await tab.click("nav a[href='#batches']")
+            await tab.wait_for("document.querySelector('#batch-list table')")
+            assert batch_id in await tab.text("#batch-list")
+
+
+async def download(tab: Tab, button: str, saved: Path) -> list[dict[str, str]]:
+    """Click a button by its text and return the rows of the file that the browser saves."""
+    await tab.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(saved.parent))
+    await tab.evaluate(f"[...document.querySelectorAll('button')].find((one) => one.innerText === '{button}').click()")
+
+    async def is_saved() -> bool:
+        return saved.exists() and saved.stat().st_size > 0
+
+    await eventually(is_saved)
+    return [json.loads(line) for line in saved.read_text().splitlines()]
+
+
+async def test_a_broken_manifest_is_refused_naming_its_line_and_nothing_is_lost_of_the_form(tab: Tab, api: str) -> None:
+    lines = '{"url": "https://example.com/a.png"}\n{"id": "b"}'
+    await tab.open(f"{api}/ui#batches")
+    await tab.fill("#manifest-text", lines)
+    await tab.click("#batch-submit")
+    await tab.wait_for("document.querySelector('#manifest-note .problem')")
+
+    assert "line 2: no url" in await tab.text("#manifest-note")
+    assert await tab.evaluate("document.querySelector('#manifest-text').value") == lines
+    assert ["400" in complaint for complaint in tab.complaints] == [True]
+    tab.complaints.clear()
+
+
+async def test_options_of_the_form_go_into_a_json_manifest(tab: Tab, api: str) -> None:
+    await tab.open(f"{api}/ui#batches")
+    await tab.fill("#manifest-text", json.dumps({"images": ["https://example.com/a.png"], "max_retries": 0}))
+    await tab.fill("#batch-id", "Not-An-Id")
+    assert not await tab.evaluate("document.querySelector('#batch-form').checkValidity()")
+
+    batch_id = f"json-{uuid.uuid4().hex[:8]}"
+    await tab.fill("#batch-id", batch_id)
+    await tab.click("#batch-submit")
+    await tab.wait_for(f"document.querySelector('#batch-detail h2')?.textContent.startsWith('{batch_id}')")
+
+    assert await tab.evaluate("location.hash") == f"#batches/{batch_id}"
