@@ -168,7 +168,7 @@ class CsvTable:
 
     def _read_record(self, record: str, number: int) -> Item:
         try:
-            cells = next(csv.reader(record.splitlines(keepends=True) if '"' in record else [record], strict=True))
+            cells = next(csv.reader([record], strict=True))
         except csv.Error as exc:
             raise InvalidManifest(f"line {number}: not CSV ({exc}).") from None
         if len(cells) != len(self._columns):

@@ -79,11 +79,11 @@ class Survey:
         return self.pending == 0 and len(self.parts) == self.shards
 
 
-def end_state(record: BatchRecord, failed: int, errors: Mapping[str, int]) -> BatchState:
+def end_state(error_threshold: int, failed: int, errors: Mapping[str, int]) -> BatchState:
     """Return how a batch with these final rows has ended; rows alone decide, so everybody finds the same."""
     if errors.get(BatchCancelled.code):
         return BatchState.CANCELLED
-    if 0 <= record.error_threshold < failed:
+    if 0 <= error_threshold < failed:
         return BatchState.FAILED
     return BatchState.SUCCEEDED
 
@@ -114,7 +114,7 @@ class Summary(BaseModel):
         errors = dict(sorted(survey.errors.items()))
         return cls(
             batch_id=record.batch_id,
-            state=end_state(record, survey.failed, errors),
+            state=end_state(record.error_threshold, survey.failed, errors),
             total=record.total,
             succeeded=survey.succeeded,
             failed=survey.failed,
