@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -45,12 +45,14 @@ class ScriptedStorage:
     replies: deque[web.Response] = field(default_factory=deque)
     requests: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    queries: list[Mapping[str, str]] = field(default_factory=list)
     endpoint: str = ""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     answering: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.lengths.append(len(await request.read()))
+        self.queries.append(request.query)
         self.requests.append(f"{request.method} {request.path}")
         self.asked.set()
         await self.answering.wait()
@@ -211,3 +213,48 @@ async def test_calls_leave_no_urls_in_the_logs(
         await blobs.write("secret-name", b"x")
 
     assert "secret-name" not in caplog.text
+
+
+def listing(*names: str, next_marker: str = "") -> web.Response:
+    blobs = "".join(
+        f"<Blob>{name}<Properties><Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>0x1</Etag>"
+        "<Content-Length>7</Content-Length></Properties><Metadata><rows>3</rows><note /></Metadata></Blob>"
+        for name in names
+    )
+    xml = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{next_marker}</NextMarker></EnumerationResults>"
+    return web.Response(text=xml, content_type="application/xml")
+
+
+async def test_a_long_listing_is_read_page_by_page(server: ScriptedStorage, blobs: BlobStore) -> None:
+    server.replies += [
+        listing("<Name>a</Name>", next_marker="2!m&amp;k"),
+        failure(503, "ServerBusy"),
+        listing('<Name Encoded="true">b%EF%BF%BEc</Name>'),
+    ]
+
+    found = [found async for found in blobs.list("")]
+
+    assert [(blob.name, blob.etag, blob.bytes) for blob in found] == [("a", "0x1", 7), ("b\ufffec", "0x1", 7)]
+    assert found[0].metadata == {"rows": "3", "note": ""}
+    assert server.queries[0].get("marker") is None
+    assert [query["marker"] for query in server.queries[1:]] == ["2!m&k"] * 2
+    assert {query["include"] for query in server.queries} == {"metadata"}
+
+
+async def test_a_listing_that_is_not_xml_is_a_fault_of_storage(server: ScriptedStorage, blobs: BlobStore) -> None:
+    server.replies.append(web.Response(text="<html>a proxy's page"))
+
+    with pytest.raises(StorageUnavailable):
+        [found async for found in blobs.list("")]
+
+
+async def test_a_shared_access_signature_is_on_every_request(server: ScriptedStorage) -> None:
+    server.replies += [listing("<Name>a</Name>"), created()]
+    signed = f"BlobEndpoint={server.endpoint};QueueEndpoint={server.endpoint};SharedAccessSignature=sv=2025&sig=a%2Fb"
+
+    async with AzureStorage.connect(StorageSettings(connection_string=signed)) as storage:
+        assert [found.name async for found in storage.blobs("results").list("a/&b")] == ["a"]
+        await storage.blobs("results").write("a", b"x")
+
+    assert [query["sig"] for query in server.queries] == ["a/b", "a/b"]
+    assert server.queries[0]["prefix"] == "a/&b"

@@ -14,7 +14,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob import BlobProperties as SdkBlobProperties
-from azure.storage.blob.aio import BlobClient, BlobPrefix, ContainerClient, StorageStreamDownloader
+from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
 from inference.errors import StorageUnavailable
 from inference.storage import ABSENT, Blob, BlobNotFound, BlobProperties, PreconditionFailed, check_blob_name
@@ -25,12 +25,10 @@ from inference.storage.azure.errors import (
     read_error_code,
     translate_errors,
 )
+from inference.storage.azure.listing import list_blobs, list_folders
 
 #: What is read or staged at once. The service takes at most 50,000 blocks a blob: some 200 GB.
 BLOCK_BYTES = 4 * 1024 * 1024
-
-#: The longest page of a listing that the service gives.
-_PAGE_BLOBS = 5000
 
 
 class AzureBlobStore:
@@ -118,28 +116,13 @@ class AzureBlobStore:
                 return await self._put(blob, first, options)
             return await self._put_blocks(blob, first, blocks, options)
 
-    async def list(self, prefix: str) -> AsyncIterator[BlobProperties]:
+    def list(self, prefix: str) -> AsyncIterator[BlobProperties]:
         """Yield properties with metadata of the blobs whose names begin with `prefix`, in name order."""
-        listing = self._container.list_blobs(
-            name_starts_with=prefix or None, include=["metadata"], results_per_page=_PAGE_BLOBS
-        )
-        try:
-            with translate_errors():
-                async for found in listing:
-                    yield _properties(found)
-        except ContainerNotFound:
-            return
+        return list_blobs(self._container, prefix)
 
-    async def folders(self, prefix: str) -> AsyncIterator[str]:
+    def folders(self, prefix: str) -> AsyncIterator[str]:
         """Yield the folder names that follow `prefix`, in name order."""
-        listing = self._container.walk_blobs(name_starts_with=prefix or None, results_per_page=_PAGE_BLOBS)
-        try:
-            with translate_errors():
-                async for found in listing:
-                    if isinstance(found, BlobPrefix):
-                        yield found.name.removeprefix(prefix).rstrip("/")
-        except ContainerNotFound:
-            return
+        return list_folders(self._container, prefix)
 
     async def delete(self, name: str) -> None:
         """Delete the blob; one that is not there is no error."""

@@ -1,0 +1,84 @@
+"""Listings of a container, page by page, read straight from the service's XML.
+
+It refuses the SDK's own reader, which takes twenty times as long a blob (a fifth of a millisecond, all on the event
+loop): the status of a batch is a listing of its parts, and they may be ten thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote
+from xml.etree import ElementTree
+
+from azure.core.exceptions import HttpResponseError
+from azure.core.rest import HttpRequest
+from azure.storage.blob.aio import ContainerClient
+
+from inference.storage import BlobProperties
+from inference.storage.azure.errors import ContainerNotFound, translate_errors
+
+#: The longest page that the service gives.
+_PAGE_BLOBS = 5000
+
+
+async def list_blobs(container: ContainerClient, prefix: str) -> AsyncIterator[BlobProperties]:
+    """Yield the blobs whose names begin with `prefix`, in name order; none when there is no container."""
+    async for page in _pages(container, {"prefix": prefix, "include": "metadata"}):
+        for blob in page.iterfind("Blobs/Blob"):
+            yield _read_blob(blob)
+
+
+async def list_folders(container: ContainerClient, prefix: str) -> AsyncIterator[str]:
+    """Yield the folder names that follow `prefix`, in name order; none when there is no container."""
+    async for page in _pages(container, {"prefix": prefix, "delimiter": "/"}):
+        for folder in page.iterfind("Blobs/BlobPrefix"):
+            yield _read_name(folder).removeprefix(prefix).rstrip("/")
+
+
+async def _pages(container: ContainerClient, query: dict[str, str]) -> AsyncIterator[ElementTree.Element]:
+    """Yield the pages of a listing. Source: learn.microsoft.com/rest/api/storageservices/list-blobs."""
+    query = {**query, "restype": "container", "comp": "list", "maxresults": str(_PAGE_BLOBS)}
+    while True:
+        try:
+            page = await _fetch_page(container, query)
+        except ContainerNotFound:
+            return
+        yield page
+        marker = page.findtext("NextMarker")
+        if not marker:
+            return
+        query["marker"] = marker
+
+
+async def _fetch_page(container: ContainerClient, query: dict[str, str]) -> ElementTree.Element:
+    headers = {"x-ms-version": container.api_version, "Accept": "application/xml"}
+    quoted = {key: quote(value, safe="") for key, value in query.items()}  # HttpRequest takes them as they are
+    request = HttpRequest("GET", container.url, params=quoted, headers=headers)
+    with translate_errors():
+        # The SDK's own seam to its pipeline (identity, retries); only its name says that it is not public.
+        response = await container._client._send_request(request)
+        response.raise_for_status()
+        try:
+            return ElementTree.fromstring(response.content)  # noqa: S314 - our own account's service wrote it
+        except ElementTree.ParseError as exc:
+            raise HttpResponseError("a listing that is not XML", response=response) from exc
+
+
+def _read_blob(blob: ElementTree.Element) -> BlobProperties:
+    return BlobProperties(
+        name=_read_name(blob),
+        etag=blob.findtext("Properties/Etag", "").strip('"'),
+        bytes=int(blob.findtext("Properties/Content-Length", "0")),
+        last_modified=parsedate_to_datetime(blob.findtext("Properties/Last-Modified", "")),
+        metadata={item.tag: item.text or "" for item in blob.iterfind("Metadata/*")},
+    )
+
+
+def _read_name(blob: ElementTree.Element) -> str:
+    name = blob.find("Name")
+    if name is None:
+        return ""
+    text = name.text or ""
+    # Names with characters that XML cannot carry come percent-encoded, since version 2021-02-12.
+    return unquote(text) if name.get("Encoded") == "true" else text
