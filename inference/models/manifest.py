@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -20,6 +20,7 @@ from inference.errors import ModelUnavailable
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
+SCRIPT_NAME = "score.py"
 
 #: A manifest names a handful of files; this is room for thousands.
 MAX_MANIFEST_BYTES = 1 << 20
@@ -98,11 +99,22 @@ def verify_files(folder: Path, manifest: Manifest) -> dict[str, FileStamp]:
     return {name: _verify_file(folder / name, digest) for name, digest in manifest.files.items()}
 
 
-def verify_unchanged(folder: Path, stamps: dict[str, FileStamp]) -> None:
+def check_sizes(manifest: Manifest) -> None:
+    """Raise ModelUnavailable when there is no model among the files, or one that cannot be an ONNX file."""
+    model = manifest.files.get(MODEL_NAME)
+    if model is None and SCRIPT_NAME in manifest.files:
+        return  # the script knows what it loads
+    if model is None:
+        raise ModelUnavailable(f"{MANIFEST_NAME}: it lists no {MODEL_NAME}.")
+    if not 0 < model.bytes <= MAX_MODEL_BYTES:
+        raise ModelUnavailable(f"{MODEL_NAME}: {model.bytes} bytes is not a size that an ONNX file can have.")
+
+
+def verify_unchanged(folder: Path, stamps: Mapping[str, FileStamp]) -> None:
     """Raise ModelUnavailable when a file was written or replaced since it was verified."""
     for name, stamp in stamps.items():
         with _open(folder / name) as file:
-            if _stamp(file) != stamp:
+            if stamp_file(file.fileno()) != stamp:
                 raise ModelUnavailable(f"{name}: it changed while it was being loaded.")
 
 
@@ -117,9 +129,15 @@ def read_listed_file(folder: Path, manifest: Manifest, name: str, *, max_bytes: 
     return data
 
 
+def stamp_file(descriptor: int) -> FileStamp:
+    """Return the stamp of an open file."""
+    status = os.fstat(descriptor)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def _verify_file(path: Path, expected: FileDigest) -> FileStamp:
     with _open(path) as file:
-        before = _stamp(file)
+        before = stamp_file(file.fileno())
         size = before[2]
         if size != expected.bytes:
             raise ModelUnavailable(f"{path.name}: it has {size} bytes, {MANIFEST_NAME} says {expected.bytes}.")
@@ -130,7 +148,7 @@ def _verify_file(path: Path, expected: FileDigest) -> FileStamp:
 
 def _digest(path: Path) -> dict[str, str | int]:
     with _open(path) as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": _stamp(file)[2]}
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": stamp_file(file.fileno())[2]}
 
 
 def _names(folder: Path) -> set[str]:
@@ -167,11 +185,6 @@ def _open(path: Path) -> Iterator[BufferedReader]:
             yield file
     finally:
         os.close(descriptor)
-
-
-def _stamp(file: BufferedReader) -> FileStamp:
-    status = os.fstat(file.fileno())
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _parsed(content: dict[str, object]) -> Manifest:

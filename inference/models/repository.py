@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import tomllib
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from inference.errors import ModelNotFound, ModelUnavailable
+from inference.models.catalog import (
+    MAX_SERVING_BYTES,
+    SERVING_NAME,
+    Catalog,
+    PublishedModel,
+    Release,
+    is_model_name,
+    is_version,
+    parse_reference,
+    publish,
+)
+from inference.models.manifest import MANIFEST_NAME, FileStamp, read_manifest_bytes
 
-from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
-from inference.models.manifest import MANIFEST_NAME, read_manifest_bytes
-
-SERVING_NAME = "serving.toml"
-
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62})")
-#: No leading zero, so that a version has one spelling; 18 digits fit any integer type.
-_VERSION = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
-
-VersionNumber = Annotated[int, Strict(), Field(ge=0, lt=10**18)]
+__all__ = ["ModelRepository", "ModelVersion", "parse_reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +37,11 @@ class ModelVersion:
     version: str
     path: Path
     manifest_sha256: str
+    #: What the files looked like when they were compared with the manifest; None when no one has done so yet.
+    stamps: Mapping[str, FileStamp] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name}:{self.version}"
-
-
-class Canary(BaseModel):
-    """A version that takes a share of the traffic."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: VersionNumber
-    #: 0 … 1, of the requests that name no version.
-    share: Annotated[float, Strict(), Field(ge=0, le=1)]
-
-
-class Serving(BaseModel):
-    """`serving.toml`: what serves when no version is named, where that is not the highest one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: VersionNumber | None = None
-    canary: Canary | None = None
-
-
-def parse_reference(reference: str) -> tuple[str, str | None]:
-    """Split `NAME[:VERSION]`. Raises ModelNotFound or ModelVersionNotFound for what can name no model or version."""
-    name, colon, version = reference.partition(":")
-    if not _NAME.fullmatch(name):
-        raise ModelNotFound("There is no model of that name.")
-    if colon and not _VERSION.fullmatch(version):
-        raise ModelVersionNotFound(f"Model {name} has no such version.")
-    return name, version if colon else None
 
 
 class ModelRepository:
@@ -75,74 +50,84 @@ class ModelRepository:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def survey(self) -> Catalog:
+        """Return everything that is published. Raises ModelUnavailable when the folder cannot be read."""
+        models = {name: self._survey_model(name) for name in sorted(_folders(self._folder, is_model_name))}
+        return Catalog({name: model for name, model in models.items() if model.releases or model.problem})
+
     def names(self) -> list[str]:
         """Return the models that have a published version. Raises ModelUnavailable when the folder cannot be read."""
-        return [name for name in sorted(_folders(self._folder, _NAME)) if self._is_published(name)]
+        return list(self.survey().models)
 
     def versions(self, name: str) -> list[str]:
         """Return the published versions of a model, lowest first. Raises ModelNotFound, ModelUnavailable."""
-        parse_reference(name)
-        # While the repository's own folder cannot be read (a lost mount), no model is known to be missing.
-        versions = self._published(name) if name in _folders(self._folder, _NAME) else []
-        if not versions:
-            raise ModelNotFound(f"There is no model {name}.")
-        return versions
-
-    def serving(self, name: str) -> Serving:
-        """Return the model's `serving.toml`, or its defaults. Raises ModelUnavailable, naming the key that is wrong."""
-        path = self._folder / name / SERVING_NAME
-        try:
-            return Serving.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return Serving()
-        except ValidationError as exc:
-            problem = exc.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            raise ModelUnavailable(f"{name}: {SERVING_NAME}: {key}: {problem['msg']}.") from exc
-        except (OSError, ValueError) as exc:
-            raise ModelUnavailable(f"{name}: {SERVING_NAME} cannot be read.") from exc
+        model = self._find(name)
+        if not model.releases and model.problem is not None:
+            raise ModelUnavailable(model.problem)
+        return list(model.releases)
 
     def resolve(self, reference: str) -> ModelVersion:
-        """Return the version that `NAME:VERSION` names, or the one that serves for `NAME`.
+        """Return the version that `NAME:VERSION` names, or the best that may serve for `NAME`.
 
-        That is the one pinned in `serving.toml`, else the highest published one that is not the canary. Raises
-        ModelNotFound, ModelVersionNotFound, and ModelUnavailable when the repository is not in order.
+        Raises ModelNotFound, ModelVersionNotFound, and ModelUnavailable when the repository is not in order.
         """
         name, version = parse_reference(reference)
-        versions = self.versions(name)
-        if version is None:
-            version = _default_version(name, versions, self.serving(name))
-        elif version not in versions:
-            raise ModelVersionNotFound(f"Model {name} has no version {version}.")
-        path = self._folder / name / version
-        return ModelVersion(name, version, path, hashlib.sha256(read_manifest_bytes(path)).hexdigest())
+        model = self._find(name)
+        return self.open(model.candidates()[0] if version is None else model.release(version))
 
-    def _is_published(self, name: str) -> bool:
+    def open(self, release: Release) -> ModelVersion:
+        """Return where a release lies. Raises ModelUnavailable when its manifest cannot be read any more."""
+        path = self._folder / release.name / release.version
+        digest = hashlib.sha256(read_manifest_bytes(path)).hexdigest()
+        return ModelVersion(release.name, release.version, path, digest)
+
+    def _find(self, name: str) -> PublishedModel:
+        name, _ = parse_reference(name)
+        # While the repository's own folder cannot be read (a lost mount), no model is known to be missing.
+        if name in _folders(self._folder, is_model_name):
+            model = self._survey_model(name)
+            if model.releases or model.problem:
+                return model
+        raise ModelNotFound(f"There is no model {name}.")
+
+    def _survey_model(self, name: str) -> PublishedModel:
+        folder = self._folder / name
         try:
-            return bool(self._published(name))
-        except ModelUnavailable:
+            versions = _folders(folder, is_version)
+            serving = _read_serving(folder)
+        except ModelUnavailable as exc:
             # Listed all the same: whoever asks for it learns that it is broken.
-            return True
-
-    def _published(self, name: str) -> list[str]:
-        versions = _folders(self._folder / name, _VERSION)
-        published = (version for version in versions if (self._folder / name / version / MANIFEST_NAME).exists())
-        return sorted(published, key=int)
+            return PublishedModel(name, problem=f"{name}: {exc.message}")
+        revisions = ((version, _revision(folder / version / MANIFEST_NAME)) for version in versions)
+        releases = [Release(name, version, revision) for version, revision in revisions if revision is not None]
+        return publish(name, releases, serving)
 
 
-def _default_version(name: str, versions: list[str], serving: Serving) -> str:
-    if serving.version is not None:
-        if str(serving.version) not in versions:
-            raise ModelUnavailable(f"{name}: {SERVING_NAME} pins version {serving.version}, which is not published.")
-        return str(serving.version)
-    canary = str(serving.canary.version) if serving.canary else None
-    return next((version for version in reversed(versions) if version != canary), versions[-1])
+def _read_serving(folder: Path) -> bytes | None:
+    try:
+        with (folder / SERVING_NAME).open("rb") as file:
+            return file.read(MAX_SERVING_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise ModelUnavailable(f"{SERVING_NAME} cannot be read: {exc.strerror}.") from exc
 
 
-def _folders(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+def _revision(manifest: Path) -> str | None:
+    """Return what changes with every writing of the manifest; None when there is none."""
+    try:
+        status = manifest.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
+
+
+def _folders(folder: Path, is_wanted: Callable[[str], bool]) -> list[str]:
     """Real folders only: a link could point at files that whoever published the model never saw."""
     try:
         with os.scandir(folder) as entries:
-            return [e.name for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+            return [e.name for e in entries if is_wanted(e.name) and e.is_dir(follow_symlinks=False)]
     except OSError as exc:
         raise ModelUnavailable(f"The model repository cannot be read: {exc.strerror}.") from exc
