@@ -22,7 +22,7 @@ class StatusRoutes:
         self._registry = registry
         self._models = models
         self._version = version
-        self._loading: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[list[ModelSession | InferenceError]] | None = None
 
     async def health(self, _: Request) -> Response:
         """Say that the process answers."""
@@ -51,12 +51,13 @@ class StatusRoutes:
         )
 
     def warm(self) -> None:
-        """Start loading the configured models unless that is under way."""
-        if self._loading is None or self._loading.done():
+        """Start loading the configured models unless that is under way, or done for all of them."""
+        # Loading again what is warm would let a busy loop, slower than `_briefly`, take readiness back for a moment.
+        if self._loading is None or (self._loading.done() and not _is_warm(self._loading)):
             self._loading = asyncio.get_running_loop().create_task(self._load_all())
 
-    async def _load_all(self) -> None:
-        await asyncio.gather(*(self._loaded(model) for model in self._models))
+    async def _load_all(self) -> list[ModelSession | InferenceError]:
+        return await asyncio.gather(*(self._loaded(model) for model in self._models))
 
     async def _briefly(self) -> None:
         """Give loaded models the turn of the loop they need to say so; do not wait for a load."""
@@ -76,3 +77,9 @@ class StatusRoutes:
             return await self._registry.get(*parse_reference(model))
         except InferenceError as exc:
             return exc
+
+
+def _is_warm(loading: asyncio.Task[list[ModelSession | InferenceError]]) -> bool:
+    if loading.cancelled() or loading.exception() is not None:
+        return False
+    return all(isinstance(outcome, ModelSession) for outcome in loading.result())
