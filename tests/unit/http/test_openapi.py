@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -201,3 +202,10 @@ def test_links_lead_from_submission_to_status_results_and_replay() -> None:
             target = by_id[link["operationId"]]
             names = {one["name"] for one in target.get("parameters", [])}
             assert set(link.get("parameters", {})) <= names
+
+
+def test_every_route_is_in_the_reference() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/http-api.md").read_text()
+
+    for path, method, _ in operations():
+        assert f"`{path}" in text or f"`{method.upper()} {path}" in text, f"{method} {path}"

@@ -13,6 +13,7 @@ from inference.http.status_pages import StatusRoutes
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.session import ModelSession
+from inference.models.source import FolderSource
 
 MODELS = Path(__file__).parents[3] / "samples/models"
 REQUEST = Request("GET", "http://localhost:7071/api", id="r")
@@ -23,15 +24,15 @@ class CountingRegistry(ModelRegistry):
 
     asked = 0
 
-    async def get(self, name: str, version: str | None = None) -> ModelSession:
+    async def get(self, name: str, version: str | None = None, *, sticky_key: str | None = None) -> ModelSession:
         self.asked += 1
-        return await super().get(name, version)
+        return await super().get(name, version, sticky_key=sticky_key)
 
 
 @pytest.fixture
 async def registry() -> AsyncIterator[CountingRegistry]:
     with ThreadPoolExecutor(max_workers=1) as executor:
-        yield CountingRegistry(ModelRepository(MODELS), executor)
+        yield CountingRegistry(FolderSource(ModelRepository(MODELS), executor), executor)
 
 
 async def wait_until_ready(routes: StatusRoutes) -> None:
