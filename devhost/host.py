@@ -4,22 +4,23 @@ import asyncio
 import hashlib
 import signal
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devhost import console
 from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
-from devhost.errors import HostNotRunning
 from devhost.functions import Function, read_functions
+from devhost.invoker import Invoker, Occasion
 from devhost.messages import Outcome
 from devhost.options import HostOptions
-from devhost.worker_pool import WorkerPool, warm_up
+from devhost.worker_pool import Metadata, WorkerPool, warm_up
 from devhost.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from devhost.invoker import Invoker, Occasion
+    from devhost.data_bindings import DataBindings
     from devhost.triggers import Triggers
 
 #: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
@@ -40,7 +41,6 @@ class Host:
         self.errors: list[str] = []
         self.host_id = hashlib.sha256(str(options.app_dir).encode()).hexdigest()[:32]
         self.is_draining = False
-        self._invoker: Invoker | None = None
         self._triggers: Triggers | None = None
         self._runner: web.ServerRunner | None = None
         self._azurite: Azurite | None = None
@@ -50,18 +50,19 @@ class Host:
         self._warmed = asyncio.Event()
         count = int(options.settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or 1)
         self._pool = WorkerPool(options.app_dir, options.settings, min(max(count, 1), 10), self._warm_up)
+        self._data_bindings: asyncio.Future[DataBindings] = asyncio.get_running_loop().create_future()
+        timeout_seconds = options.host_json.function_timeout_seconds
+        self._invoker = Invoker(self._pool, self._data_bindings, timeout_seconds, is_verbose=options.is_verbose)
 
     @property
     def outstanding_invocations(self) -> int:
-        return 0 if self._invoker is None else self._invoker.outstanding
+        return self._invoker.outstanding
 
     @property
     def worker_pids(self) -> list[int]:
         return self._pool.pids
 
-    async def invoke(self, function: Function, occasion: "Occasion") -> Outcome:
-        if self._invoker is None:
-            raise HostNotRunning("Function host is not running.")
+    async def invoke(self, function: Function, occasion: Occasion) -> Outcome:
         return await self._invoker.invoke(function, occasion)
 
     def drain(self) -> None:
@@ -115,27 +116,20 @@ class Host:
         self._azurite.launch()
 
     async def _start(self) -> None:
-        # Imported while the worker process is starting: these take longer than everything before.
-        from devhost.assembly import assemble
+        # Imported while the worker process loads the app, which takes as long: first what HTTP needs, then the rest on
+        # a thread, so that HTTP and warm-up need not wait for it.
+        from devhost.serving import serve_http
 
-        loaded = await self._pool.loaded
-        if isinstance(loaded, Outcome):
-            self.state = "Error"
-            self.errors = [loaded.error]
-            console.log(f"The function app could not be loaded: {loaded.error}\n{loaded.traceback.rstrip()}")
-        else:
-            functions = read_functions(loaded, self._options.settings)
-            wanted = {name.lower() for name in self._options.functions}
-            self.functions = [f for f in functions if not wanted or f.name.lower() in wanted]
-        parts = assemble(self, self._options, self._pool)
-        self._invoker, self._triggers = parts.invoker, parts.triggers
+        importing = asyncio.create_task(asyncio.to_thread(import_module, "devhost.storage_services"))
+        self._read_functions(await self._pool.loaded)
+        self._runner = await serve_http(self, self._options)
         if self._azurite is not None:
             await asyncio.to_thread(self._azurite.wait_until_ready)
-        self._runner = await parts.serve()
         self._started.set()
+        await importing
+        self._build_storage_services()
         if self.state != "Error":
             self.state = "Running"
-            self._triggers.start()
             # As on the plan that has the trigger: an instance warms up before it is announced.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._warmed.wait(), WARM_UP_SECONDS)
@@ -143,6 +137,25 @@ class Host:
         console.log(f"Now listening on: {self._options.base_url}")
         if not self.functions and self.state != "Error":
             console.log("No job functions found. Try making your job classes and methods public.")
+
+    def _read_functions(self, loaded: Metadata | Outcome) -> None:
+        if isinstance(loaded, Outcome):
+            self.state = "Error"
+            self.errors = [loaded.error]
+            console.log(f"The function app could not be loaded: {loaded.error}\n{loaded.traceback.rstrip()}")
+            return
+        functions = read_functions(loaded, self._options.settings)
+        wanted = {name.lower() for name in self._options.functions}
+        self.functions = [f for f in functions if not wanted or f.name.lower() in wanted]
+
+    def _build_storage_services(self) -> None:
+        from devhost.storage_services import build_storage_services
+
+        services = build_storage_services(self.functions, self._options, self._invoker)
+        self._data_bindings.set_result(services.data_bindings)
+        self._triggers = services.triggers
+        if not self.is_draining:
+            self._triggers.start()
 
     async def _warm_up(self, worker: WorkerProcess) -> None:
         """Run the app's warm-up function in a worker that has just become ready, once the host itself has started."""
@@ -184,12 +197,3 @@ class Host:
             await self._triggers.close()
         if self._azurite is not None:
             await asyncio.to_thread(self._azurite.stop)
-
-
-def run_host(options: HostOptions) -> int:
-    """Run the host in this thread until it is told to stop; return its exit code."""
-
-    async def main() -> int:
-        return await Host(options).run()
-
-    return asyncio.run(main())

@@ -5,16 +5,19 @@ It knows nothing of HTTP or queues; a trigger calls it and acts on the outcome.
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from devhost import console
 from devhost.binding_expressions import BindingData
-from devhost.data_bindings import DataBindings
 from devhost.errors import HostNotRunning
 from devhost.functions import Function
 from devhost.messages import Invocation, Outcome, Value
 from devhost.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from devhost.data_bindings import DataBindings
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ class Occasion:
 
 
 class Invoker:
-    """Runs functions in the pool's workers."""
+    """Runs functions in the pool's workers. `data_bindings` may come later than the first invocation."""
 
     def __init__(
-        self, pool: WorkerPool, data_bindings: DataBindings, timeout_seconds: float, *, is_verbose: bool
+        self, pool: WorkerPool, data_bindings: "Awaitable[DataBindings]", timeout_seconds: float, *, is_verbose: bool
     ) -> None:
         self._pool = pool
         self._data_bindings = data_bindings
@@ -65,7 +68,7 @@ class Invoker:
     async def _run(self, function: Function, occasion: Occasion, invocation_id: str) -> Outcome:
         inputs = [(function.trigger.name, occasion.value)]
         if function.inputs:
-            inputs += await self._data_bindings.read_inputs(function, occasion.binding_data)
+            inputs += await (await self._data_bindings).read_inputs(function, occasion.binding_data)
         invocation = Invocation(
             invocation_id=invocation_id,
             function_id=function.function_id,
@@ -76,7 +79,7 @@ class Invoker:
         )
         outcome = await self._pool.invoke(invocation, self._timeout_seconds)
         if outcome.succeeded and function.outputs:
-            await self._data_bindings.write_outputs(function, outcome, occasion.binding_data)
+            await (await self._data_bindings).write_outputs(function, outcome, occasion.binding_data)
         return outcome
 
 

@@ -144,6 +144,9 @@ class WorkerPool:
         """End all workers, drained or not."""
         self._stopping.set()
         self._some_ready.set()
+        for worker in self._workers:
+            if not worker.is_ready:
+                worker.kill()  # it is still loading the app, which nothing in it can interrupt
         await asyncio.gather(*(worker.stop() for worker in list(self._workers)))
         for keeper in self._keepers:
             keeper.cancel()

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -147,13 +148,18 @@ class HostProcess:
         """Ask the host to end (SIGTERM), wait, and return its exit code."""
         if self.process.poll() is None:
             self.send_signal()
-        return self.wait()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End the host at once, as when a container is killed. Its workers notice and end too."""
         workers = self.worker_pids if self.process.poll() is None else []
         self.process.kill()
-        self.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.wait()
         psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=DEADLINE_SECONDS)
 
     def kill_worker(self, number: int = signal.SIGKILL) -> int:
@@ -172,7 +178,7 @@ class HostProcess:
             self._line_arrived.notify_all()
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self.start() if self._process is None else self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

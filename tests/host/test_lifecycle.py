@@ -134,35 +134,35 @@ async def is_refused(port: int) -> bool:
 async def test_a_signal_lets_the_request_in_flight_be_answered_and_takes_no_more(
     host: HostProcess, journal: Journal, client: aiohttp.ClientSession, number: int
 ) -> None:
-    host.start()
-    workers = host.worker_pids
-    request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
-    await journal.wait_for(1, name="gated")
-    host.send_signal(number)
-    await asyncio.to_thread(host.wait_for_output, "draining")
-    await eventually(lambda: is_refused(host.port))
-    journal.open_gate()
+    with host:
+        workers = host.worker_pids
+        request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
+        await journal.wait_for(1, name="gated")
+        host.send_signal(number)
+        await asyncio.to_thread(host.wait_for_output, "draining")
+        await eventually(lambda: is_refused(host.port))
+        journal.open_gate()
 
-    async with await request as response:
-        assert (response.status, await response.text()) == (200, "answered")
-    assert await asyncio.to_thread(host.wait) == 0
-    assert [pid for pid in workers if psutil.pid_exists(pid)] == []
+        async with await request as response:
+            assert (response.status, await response.text()) == (200, "answered")
+        assert await asyncio.to_thread(host.wait) == 0
+        assert [pid for pid in workers if psutil.pid_exists(pid)] == []
 
 
 async def test_the_apps_own_sigterm_handler_hears_of_the_end_while_work_is_in_flight(
     app_dir: Path, journal: Journal, client: aiohttp.ClientSession, azurite: str
 ) -> None:
     settings = {"HANDLES_SIGTERM": "1", "AzureWebJobsStorage": azurite, **journal.setting}
-    host = HostProcess(write_app(app_dir, APP), environment=settings).start()
-    request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
-    await journal.wait_for(1, name="gated")
-    host.send_signal()
-    await journal.wait_for(1, name="told to end")
-    journal.open_gate()
+    with HostProcess(write_app(app_dir, APP), environment=settings) as host:
+        request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
+        await journal.wait_for(1, name="gated")
+        host.send_signal()
+        await journal.wait_for(1, name="told to end")
+        journal.open_gate()
 
-    async with await request as response:
-        assert response.status == 200
-    assert await asyncio.to_thread(host.wait) == 0
+        async with await request as response:
+            assert response.status == 200
+        assert await asyncio.to_thread(host.wait) == 0
 
 
 async def test_a_message_in_process_is_finished_before_the_host_ends(
@@ -173,15 +173,15 @@ async def test_a_message_in_process_is_finished_before_the_host_ends(
     await work.send("in process")
     write_app(app_dir, QUEUE_APP)
     settings = {"AzureWebJobsStorage": azurite, "PREFIX": unique, **journal.setting}
-    host = HostProcess(app_dir, environment=settings).start()
-    await journal.wait_for(1, name="work")
-    host.send_signal()
-    await asyncio.to_thread(host.wait_for_output, "draining")
-    journal.open_gate()
+    with HostProcess(app_dir, environment=settings) as host:
+        await journal.wait_for(1, name="work")
+        host.send_signal()
+        await asyncio.to_thread(host.wait_for_output, "draining")
+        journal.open_gate()
 
-    assert await asyncio.to_thread(host.wait) == 0
-    assert len(journal.entries(name="work ended")) == 1
-    assert await work.count() == 0
+        assert await asyncio.to_thread(host.wait) == 0
+        assert len(journal.entries(name="work ended")) == 1
+        assert await work.count() == 0
 
 
 async def test_draining_by_the_admin_api_stops_the_queues_and_leaves_http(
@@ -215,32 +215,32 @@ async def test_draining_by_the_admin_api_stops_the_queues_and_leaves_http(
 async def test_a_second_signal_ends_the_host_at_once(
     host: HostProcess, journal: Journal, client: aiohttp.ClientSession
 ) -> None:
-    host.start()
-    request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
-    await journal.wait_for(1, name="gated")
-    host.send_signal()
-    await asyncio.to_thread(host.wait_for_output, "draining")
-    host.send_signal()
+    with host:
+        request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
+        await journal.wait_for(1, name="gated")
+        host.send_signal()
+        await asyncio.to_thread(host.wait_for_output, "draining")
+        host.send_signal()
 
-    assert await asyncio.to_thread(host.wait) == 1
-    async with await request as response:
-        assert response.status == 500
+        assert await asyncio.to_thread(host.wait) == 1
+        async with await request as response:
+            assert response.status == 500
 
 
 def test_a_signal_ends_a_host_whose_app_never_finishes_loading(app_dir: Path) -> None:
     write_app(app_dir, "import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
-    host = HostProcess(app_dir).launch()
-    host.wait_for_output("loading")
+    with HostProcess(app_dir).launch() as host:
+        host.wait_for_output("loading")
 
-    assert host.stop() == 0
+        assert host.stop() == 0
 
 
 def test_workers_end_with_a_host_that_is_killed(host: HostProcess) -> None:
-    host.start()
-    (worker,) = host.worker_pids
-    host.kill()
+    with host:
+        (worker,) = host.worker_pids
+        host.kill()
 
-    assert not psutil.pid_exists(worker)
+        assert not psutil.pid_exists(worker)
 
 
 async def test_local_settings_reach_the_app_and_the_environment_wins(
@@ -298,20 +298,18 @@ def test_an_app_that_the_host_refuses_is_refused_in_a_sentence(
     app_dir: Path, azurite: str, function: str, host_json: dict[str, object], sentence: str
 ) -> None:
     write_app(app_dir, f"import azure.functions as func\napp = func.FunctionApp()\n{function}", host_json=host_json)
-    host = HostProcess(app_dir, environment={"AzureWebJobsStorage": azurite}).launch()
-
-    assert host.wait() == 1
-    assert sentence in host.output
-    assert "Traceback" not in host.output
+    with HostProcess(app_dir, environment={"AzureWebJobsStorage": azurite}).launch() as host:
+        assert host.wait() == 1
+        assert sentence in host.output
+        assert "Traceback" not in host.output
 
 
 def test_a_queue_trigger_without_host_storage_is_refused_in_a_sentence(app_dir: Path) -> None:
     function = QUEUE.format("q", "Other")
     write_app(app_dir, f"import azure.functions as func\napp = func.FunctionApp()\n{function}")
-    host = HostProcess(app_dir, environment={"Other": "UseDevelopmentStorage=true"}).launch()
-
-    assert host.wait() == 1
-    assert "Missing value for AzureWebJobsStorage" in host.output
+    with HostProcess(app_dir, environment={"Other": "UseDevelopmentStorage=true"}).launch() as host:
+        assert host.wait() == 1
+        assert "Missing value for AzureWebJobsStorage" in host.output
 
 
 def test_a_port_in_use_is_refused_in_a_sentence(app_dir: Path) -> None:
@@ -331,7 +329,12 @@ async def test_a_storage_outage_ends_no_listener(
 ) -> None:
     write_app(app_dir, QUEUE_APP, host_json={"extensions": {"queues": {"maxPollingInterval": "00:00:00.2"}}})
     journal.open_gate()
-    storage = Azurite(tmp_path / "azurite", executable=azurite_executable).start()
+    storage = Azurite(tmp_path / "azurite", executable=azurite_executable)
+    with storage:
+        await lose_and_regain(storage, app_dir, journal, unique)
+
+
+async def lose_and_regain(storage: Azurite, app_dir: Path, journal: Journal, unique: str) -> None:
     async with QueueClient.from_connection_string(storage.connection_string, f"{unique}-work") as client:
         work = Queue(client)
         await work.create()
@@ -344,4 +347,3 @@ async def test_a_storage_outage_ends_no_listener(
             await asyncio.to_thread(storage.start)
             await work.send("after")
             await journal.wait_for(2, name="work ended")
-    storage.stop()

@@ -1,0 +1,56 @@
+"""Owns a start of the host from its arguments: reads the configuration, reserves the port, runs, reports errors."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from devhost import console
+from devhost.app_settings import merge_settings, read_local_settings, worker_environment
+from devhost.errors import HostError
+from devhost.host import Host
+from devhost.host_json import read_host_json
+from devhost.options import HostOptions, reserve_listener
+
+DEFAULT_PORT = 7071
+DEFAULT_ADDRESS = "127.0.0.1"
+
+
+def launch(
+    app_dir: Path,
+    *,
+    port: int | None,
+    address: str | None,
+    enable_auth: bool,
+    functions: tuple[str, ...],
+    is_verbose: bool,
+) -> int:
+    """Run the host as `devhost.start` describes it."""
+    try:
+        local = read_local_settings(app_dir / "local.settings.json")
+        merged, overridden = merge_settings(local.values, os.environ)
+        for name in overridden:
+            console.say(
+                f"Skipping '{name}' from local settings as it's already defined in current environment variables."
+            )
+        is_development = merged.get("AZURE_FUNCTIONS_ENVIRONMENT", "Development") == "Development"
+        host_json = read_host_json(app_dir / "host.json", is_development=is_development)
+        chosen_port = next(choice for choice in (port, local.port, DEFAULT_PORT) if choice is not None)
+        listener = reserve_listener(address or local.address or DEFAULT_ADDRESS, chosen_port)
+        options = HostOptions(
+            app_dir=app_dir,
+            settings=worker_environment(merged, app_dir, listener.getsockname()[1]),
+            local=local,
+            host_json=host_json,
+            listener=listener,
+            enable_auth=enable_auth,
+            functions=functions,
+            is_verbose=is_verbose,
+        )
+        return asyncio.run(_run(options))
+    except HostError as error:
+        console.say(str(error))
+        return 1
+
+
+async def _run(options: HostOptions) -> int:
+    return await Host(options).run()
