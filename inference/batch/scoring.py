@@ -20,6 +20,7 @@ from inference.batch.retry import is_ours
 from inference.batch.rows import Row
 from inference.batch.stops import StopWatch
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, UrlNotAllowed
+from inference.redaction import redact_url
 from inference.settings import BatchSettings
 
 MAX_URL_CHARACTERS = 2048
@@ -95,11 +96,16 @@ class ShardScoring:
             if await watch.is_ended(item.row):
                 return
             try:
-                outcomes.predictions[item.row.index] = await self._attempt(record, item.url)
+                outcomes.predictions[item.row.index] = await self._attempt(record, item)
             except Exception as exc:  # one item never fails its neighbours
                 outcomes.fail(item.row.index, exc)
 
-    async def _attempt(self, record: BatchRecord, url: str) -> Any:
+    async def _attempt(self, record: BatchRecord, item: Due) -> Any:
+        attributes = {"batch.id": record.batch_id, "batch.item.index": item.row.index, "url.full": redact_url(item.url)}
+        with telemetry.span("batch.item", attributes=attributes):
+            return await self._score(record, item.url)
+
+    async def _score(self, record: BatchRecord, url: str) -> Any:
         check_url(url)
         seconds = self.settings.item_timeout_seconds
         try:

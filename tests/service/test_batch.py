@@ -7,106 +7,22 @@ import base64
 import json
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob.aio import BlobServiceClient
-from azure.storage.queue import TextBase64EncodePolicy
-from azure.storage.queue.aio import QueueServiceClient
 
 from tests.hosting import HostProcess, eventually
 from tests.origins import Origin, Reply
-from tests.service.conftest import ROOT, SCANS, environment
+from tests.service.account import Account
+from tests.service.conftest import SCANS, api, serve_scans, serving
 
 #: Fields of a row that may differ between two runs of the same manifest.
 VOLATILE = {"attempts"}
 
 
-class Account:
-    """The storage account, as a user's own tools see it."""
-
-    def __init__(self, connection_string: str) -> None:
-        self.blobs = BlobServiceClient.from_connection_string(connection_string)
-        self.queues = QueueServiceClient.from_connection_string(connection_string)
-
-    async def drop(self, queue: str, body: str) -> None:
-        policy = TextBase64EncodePolicy()
-        client = self.queues.get_queue_client(queue, message_encode_policy=policy)
-        await client.send_message(body, time_to_live=-1)
-
-    async def read(self, container: str, name: str) -> bytes | None:
-        try:
-            download = await self.blobs.get_blob_client(container, name).download_blob()
-            return await download.readall()
-        except ResourceNotFoundError:
-            return None
-
-    async def summary(self, batch_id: str) -> dict[str, Any]:
-        """Wait until the batch is complete."""
-
-        async def probe() -> bytes | None:
-            return await self.read("results", f"{batch_id}/summary.json")
-
-        found = await eventually(probe, 60)
-        assert found is not None
-        summary: dict[str, Any] = json.loads(found)
-        return summary
-
-    async def rows(self, batch_id: str) -> list[dict[str, Any]]:
-        found = await self.read("results", f"{batch_id}/results.jsonl")
-        assert found is not None
-        return [json.loads(line) for line in found.splitlines()]
-
-    async def message_count(self, queue: str) -> int:
-        properties = await self.queues.get_queue_client(queue).get_queue_properties()
-        return properties.approximate_message_count or 0
-
-
-@pytest.fixture
-async def account(azurite: str) -> AsyncIterator[Account]:
-    account = Account(azurite)
-    async with account.blobs, account.queues:
-        yield account
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as origin:
-        yield origin
-
-
-@contextmanager
-def serving(azurite: str, origin: Origin, **settings: str) -> Iterator[HostProcess]:
-    allowed = {"INFERENCE_FETCH_ALLOW": f"127.0.0.1/32:{origin.port}", "INFERENCE_FETCH_HTTP": "true"}
-    quick = {
-        "INFERENCE_RETRY_BASE_SECONDS": "0.2",
-        "INFERENCE_FINISH_POLL_SECONDS": "0.2",
-        "INFERENCE_FINISH_POLL_CAP_SECONDS": "1",
-        "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
-        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.200",
-    }
-    with HostProcess(ROOT, environment=environment(azurite, **allowed, **quick, **settings)) as host:
-        yield host
-
-
-def serve_scans(origin: Origin) -> list[str]:
-    return [origin.serve(f"/{scan.name}", scan.read_bytes()) for scan in sorted(SCANS.iterdir())]
-
-
 def labels(rows: list[dict[str, Any]]) -> list[str | None]:
     return [row["predictions"][0]["label"] if row["status"] == "succeeded" else None for row in rows]
-
-
-async def api(host: HostProcess, method: str, route: str, **request: Any) -> tuple[int, Any]:
-    async with (
-        aiohttp.ClientSession(f"{host.url}/api/") as client,
-        client.request(method, route, **request) as response,
-    ):
-        return response.status, await response.json()
 
 
 async def test_a_dropped_manifest_becomes_rows_a_summary_an_event_and_dead_letters(
@@ -246,12 +162,6 @@ async def drained(account: Account, queue: str) -> None:
 
     await eventually(is_empty)
     assert await account.message_count(f"{queue}-poison") == 0
-
-
-@pytest.fixture
-async def batches(azurite: str, origin: Origin) -> AsyncIterator[HostProcess]:
-    with serving(azurite, origin) as host:
-        yield host
 
 
 async def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing_in_the_result(

@@ -12,8 +12,7 @@ import aiohttp
 from tests.hosting import eventually
 from tests.json_schema import problems
 from tests.origins import Origin
-from tests.service.conftest import SCANS, ready
-from tests.service.test_batch import serving
+from tests.service.conftest import SCANS, ready, serving
 
 SEVEN = (SCANS / "digit-7-a.png").read_bytes()
 
