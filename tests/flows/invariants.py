@@ -37,7 +37,7 @@ _ROW_KEYS = {
 }
 
 
-def check_invariants(sim: Simulation, batch_id: str, urls: Sequence[str]) -> list[dict[str, Any]]:
+def check_invariants(sim: Simulation, batch_id: str, urls: Sequence[str], *, rescues: int = 0) -> list[dict[str, Any]]:
     """Assert what must hold of a drained batch, and return its rows. (I: facts on queue reliability, 4.3.)"""
     rows = sim.rows(batch_id)
     # I1, I2, I3: each item exactly once, in the manifest's order, the same url twice as two rows.
@@ -70,6 +70,9 @@ def check_invariants(sim: Simulation, batch_id: str, urls: Sequence[str]) -> lis
     events = [event for event in sim.events() if event["batch_id"] == batch_id]
     assert events
     assert {key: events[-1][key] for key in summary} == summary
+
+    # What only the net below everything else saved is a defect.
+    assert sim.rescues == rescues
 
     # Parts hold final rows only, and no marker of suspicion is left.
     for name, data in sim.storage.blobs("results").contents.items():

@@ -9,9 +9,10 @@ import pytest
 
 from inference.batch import layout
 from inference.batch.layout import QueueName
+from inference.batch.messages import ShardMessage
 from inference.batch.recover import MAX_RECOVERIES
 from inference.batch.selection import DeadLetterFilter
-from inference.errors import StorageUnavailable
+from inference.errors import ImageNotFound, OriginUnavailable, StorageUnavailable
 from tests.fakes import Call
 from tests.flows.invariants import check_invariants, without_volatile
 from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest, with_settings
@@ -212,7 +213,76 @@ async def test_messages_that_were_lost_are_sent_again_after_long_silence() -> No
 
     await sim.drain()
 
+    assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls, rescues=1))
+
+
+async def test_the_halves_of_a_shard_lose_nothing_of_each_other() -> None:
+    urls = images(6)
+    sim = Simulation()
+    sim.drop(manifest("b", urls, mini_batch_size=6))
+    await sim.step()
+    shards = sim.queue(QueueName.SHARDS)
+    whole = ShardMessage.decode(shards.bodies[0])
+    received = shards.receive()
+    assert received
+    shards.delete(received)
+    for first in (0, 3):
+        shards.put(whole.model_copy(update={"first": first, "count": 3}).encode())
+    halves = [half for _ in range(2) if (half := shards.receive())]
+
+    await asyncio.gather(*(sim.deliver(QueueName.SHARDS, half) for half in halves))
+    await sim.drain()
+
+    check_invariants(sim, "b", urls)
+    assert set(sim.scorer.attempts.values()) == {1}
+
+
+async def test_a_message_that_arrives_late_finds_that_a_later_one_is_on_its_way() -> None:
+    urls = images(3)
+    sim = Simulation(ScriptedScorer({urls[0]: [OriginUnavailable()]}))
+    sim.drop(manifest("b", urls))
+    await sim.step()
+    (body,) = sim.queue(QueueName.SHARDS).bodies
+    await sim.step()
+    (following,) = sim.queue(QueueName.SHARDS).bodies
+
+    sim.queue(QueueName.SHARDS).put(body)
+    await sim.step()
+
+    assert sim.queue(QueueName.SHARDS).bodies == [following]
+    assert sim.scorer.attempts[urls[0]] == 1
+
+
+async def test_a_finisher_that_was_held_up_does_not_write_over_a_later_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = images(4)
+    sim = Simulation(ScriptedScorer({urls[0]: [ImageNotFound()]}))
+    enter, is_held_up = sim.storage.enter, False
+
+    async def hold_up(method: str, store: str, name: str = "") -> Call:
+        nonlocal is_held_up
+        if name == "b/results.jsonl" and method == "blobs.write_stream" and not is_held_up:
+            is_held_up = True  # every part is read; meanwhile somebody replays, and another worker ends that
+            await sim.service.replay(DeadLetterFilter())
+            sim.storage.clock.advance(60)
+            while any(sim.queue(name).receive(0) for name in layout.WORK_QUEUES):
+                await sim.step()
+        return await enter(method, store, name)
+
+    monkeypatch.setattr(sim.storage, "enter", hold_up)
+    await sim.run(manifest("b", urls))
+
+    assert sim.summary("b")["round"] == 1
     assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
+
+
+async def test_a_failed_row_has_its_dead_letter_as_soon_as_its_part_is_written() -> None:
+    urls = images(6)
+    sim = Simulation(ScriptedScorer({urls[0]: [ImageNotFound()]}))
+    sim.drop(manifest("b", urls))
+    await sim.step()
+    await sim.step()
+
+    assert [letter["index"] for letter in sim.letters("b/")] == [0]
 
 
 async def test_two_workers_on_one_message_make_one_result() -> None:
