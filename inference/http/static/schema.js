@@ -33,8 +33,10 @@ const schema = (() => {
     const found = [];
     if (value.contentEncoding) found.push(value.contentEncoding);
     if (value.format) found.push(value.format);
-    if (value.minimum !== undefined) found.push(`≥ ${value.minimum}`);
-    if (value.maximum !== undefined) found.push(`≤ ${value.maximum}`);
+    const { minimum, maximum } = value;
+    if (minimum !== undefined && maximum !== undefined) found.push(`${minimum} … ${maximum}`);
+    else if (minimum !== undefined) found.push(`≥ ${minimum}`);
+    else if (maximum !== undefined) found.push(`≤ ${maximum}`);
     if (value.maxLength !== undefined) found.push(`at most ${value.maxLength} characters`);
     if (value.pattern) found.push(value.pattern);
     if (value.default !== undefined && value.default !== null) found.push(`default ${value.default}`);

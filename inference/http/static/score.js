@@ -62,10 +62,11 @@ const scoreView = (() => {
   }
 
   function present(scored, elapsed, command) {
-    const frame = picture.show(preview ?? source.url, scored.image, scored.predictions);
+    // A model of texts has seen no image.
+    const frame = scored.image ? picture.show(preview ?? source.url, scored.image, scored.predictions) : null;
     const best = scored.predictions[0];
     dom.byId("score-result").replaceChildren(
-      frame,
+      frame ?? "",
       dom.element("p", { class: "muted" }, summary(scored)),
       predictions(scored.predictions, frame),
       timings(scored.timings_ms, elapsed),
@@ -76,7 +77,8 @@ const scoreView = (() => {
   }
 
   function summary({ model, version, task, image }) {
-    return `${model} version ${version} · ${task} · ${image.width} × ${image.height} ${image.format}`;
+    const seen = image ? ` · ${image.width} × ${image.height} ${image.format}` : "";
+    return `${model} version ${version} · ${task}${seen}`;
   }
 
   function predictions(found, frame) {
@@ -85,9 +87,13 @@ const scoreView = (() => {
     let position = 0;
     const rows = found.map((prediction) => {
       const box = picture.isBox(prediction) ? position++ : -1;
+      const pointing = box < 0 ? {} : {
+        pointerenter: () => picture.highlight(frame, box),
+        pointerleave: () => picture.highlight(frame, -1),
+      };
       return dom.element(
         "li",
-        { pointerenter: () => picture.highlight(frame, box), pointerleave: () => picture.highlight(frame, -1) },
+        pointing,
         dom.element("span", { class: "label" }, prediction.label),
         dom.bar(prediction.score / top),
         dom.element("span", { class: "number" }, format.score(prediction.score)),
