@@ -13,6 +13,7 @@ from inference.batch.layout import QueueName
 from inference.batch.selection import DeadLetterFilter
 from inference.batch.survey import BatchState
 from inference.errors import BatchNotFound, ImageNotFound, InvalidImage, NotFound, OriginUnavailable
+from tests.fakes import Call, Crash
 from tests.flows.invariants import check_invariants
 from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest
 
@@ -136,6 +137,31 @@ async def test_a_journal_whose_message_was_never_sent_is_carried_on_by_the_next_
     assert outcome.count == 0
     assert sim.summary("b")["round"] == 1
     check_invariants(sim, "b", URLS)
+
+
+async def test_a_replay_that_the_batch_itself_carried_on_survives_a_crash() -> None:
+    # The replay died before it sent its message; the batch's own finish message finds the journal, and dies too.
+    sim = Simulation(ScriptedScorer({URLS[0]: [ImageNotFound()]}))
+    sim.drop(manifest("b", URLS))
+    for _ in range(4):
+        await sim.step()
+    await sim.service.replay(DeadLetterFilter(batch_id="b"))
+    finish = sim.queue(QueueName.FINISH)
+    sent = finish.receive()
+    assert sent
+    assert orjson.loads(sent.body)["round"] == 1
+    finish.delete(sent)
+
+    def die_when_applied(call: Call) -> None:
+        if call.name.endswith(".applied"):
+            sim.storage.crash_before(0)
+            raise Crash
+
+    sim.storage.after_call = die_when_applied
+    await sim.drain()
+
+    assert sim.crashes == 1
+    assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", URLS))
 
 
 async def test_purged_dead_letters_are_gone_and_their_rows_stay_failed() -> None:
