@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from devhost.data_bindings import DataBindings
     from devhost.triggers import Triggers
 
+#: FUNCTIONS_WORKER_PROCESS_COUNT has this upper limit on the real host.
+MAX_WORKERS = 10
+
 #: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
 DRAIN_SECONDS = 25.0
 
@@ -48,8 +51,8 @@ class Host:
         self._stop_now = asyncio.Event()
         self._started = asyncio.Event()
         self._warmed = asyncio.Event()
-        count = int(options.settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or 1)
-        self._pool = WorkerPool(options.app_dir, options.settings, min(max(count, 1), 10), self._warm_up)
+        count = min(options.integer_setting("FUNCTIONS_WORKER_PROCESS_COUNT", 1), MAX_WORKERS)
+        self._pool = WorkerPool(options.app_dir, options.settings, count, self._warm_up)
         self._data_bindings: asyncio.Future[DataBindings] = asyncio.get_running_loop().create_future()
         timeout_seconds = options.host_json.function_timeout_seconds
         self._invoker = Invoker(self._pool, self._data_bindings, timeout_seconds, is_verbose=options.is_verbose)

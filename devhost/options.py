@@ -24,6 +24,13 @@ class HostOptions:
     functions: tuple[str, ...] = ()
     is_verbose: bool = False
 
+    def integer_setting(self, name: str, default: int) -> int:
+        """Read an app setting that is a positive whole number. Raises ConfigurationError."""
+        text = self.settings.get(name) or str(default)
+        if not text.isdecimal() or int(text) < 1:
+            raise ConfigurationError(f"The app setting {name} must be a positive whole number, not '{text}'.")
+        return int(text)
+
     @property
     def base_url(self) -> str:
         host, port = self.listener.getsockname()[:2]

@@ -29,7 +29,7 @@ NO_LIMIT_SECONDS = 3600.0
 async def serve_http(host: AdministeredHost, options: HostOptions) -> web.ServerRunner:
     """Start HTTP for the host's functions and admin API. Raises ConfigurationError for routes that the host refuses."""
     keys = _keys(host, options) if options.enable_auth else None
-    limit = int(options.settings.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT") or DEFAULT_BODY_LIMIT_BYTES)
+    limit = options.integer_setting("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", DEFAULT_BODY_LIMIT_BYTES)
     handler = FunctionsHandler(
         Router(host.functions, host.route_prefix),
         host.invoke,

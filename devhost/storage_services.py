@@ -9,6 +9,7 @@ from devhost.functions import Function
 from devhost.invoker import Invoker
 from devhost.options import HostOptions
 from devhost.queue_messages import QueueWatcher
+from devhost.queue_processor import LEASE_SECONDS
 from devhost.storage_clients import DEFAULT_CONNECTION, StorageClients
 from devhost.triggers import Triggers
 
@@ -29,7 +30,8 @@ def build_storage_services(functions: Iterable[Function], options: HostOptions, 
     watcher = QueueWatcher()
     queues = options.host_json.queues
     data_bindings = DataBindings(clients, is_base64=queues.is_base64, enqueued=watcher.notify)
-    triggers = Triggers(functions, clients, watcher, invoker, queues, options.settings)
+    lease_seconds = options.integer_setting("DEVHOST_LEASE_SECONDS", LEASE_SECONDS)
+    triggers = Triggers(functions, clients, watcher, invoker, queues, lease_seconds)
     return StorageServices(data_bindings, triggers)
 
 

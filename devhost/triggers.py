@@ -1,7 +1,7 @@
 """Owns the listeners of an app: one for each queue and timer function, started and stopped together."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from devhost.functions import Function
 from devhost.host_json import QueueOptions
@@ -37,13 +37,13 @@ class Triggers:
         watcher: QueueWatcher,
         invoker: Invoker,
         options: QueueOptions,
-        settings: Mapping[str, str],
+        lease_seconds: int = LEASE_SECONDS,
     ) -> None:
         self._clients = clients
         self._watcher = watcher
         self._invoker = invoker
         self._options = options
-        self._lease_seconds = int(settings.get("DEVHOST_LEASE_SECONDS") or LEASE_SECONDS)
+        self._lease_seconds = lease_seconds
         enabled = [function for function in functions if not function.is_disabled]
         self._queues = [self._queue_listener(f) for f in enabled if f.trigger.type == "queueTrigger"]
         self._timers = [TimerListener(f, invoker.invoke) for f in enabled if f.trigger.type == "timerTrigger"]

@@ -312,6 +312,15 @@ def test_a_queue_trigger_without_host_storage_is_refused_in_a_sentence(app_dir: 
         assert "Missing value for AzureWebJobsStorage" in host.output
 
 
+@pytest.mark.parametrize("name", ["FUNCTIONS_WORKER_PROCESS_COUNT", "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"])
+@pytest.mark.parametrize("value", ["many", "0", "-1"])
+def test_a_setting_that_is_no_number_is_refused_in_a_sentence(app_dir: Path, name: str, value: str) -> None:
+    write_app(app_dir, APP)
+    with HostProcess(app_dir, environment={name: value}).launch() as host:
+        assert host.wait() == 1
+        assert f"The app setting {name} must be a positive whole number, not '{value}'." in host.output
+
+
 def test_a_port_in_use_is_refused_in_a_sentence(app_dir: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
