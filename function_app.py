@@ -9,6 +9,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 STORAGE = "AzureWebJobsStorage"
 ANONYMOUS = func.AuthLevel.ANONYMOUS
+ADMIN = func.AuthLevel.ADMIN
 
 
 async def _respond(route: str, req: func.HttpRequest) -> func.HttpResponse:
@@ -45,6 +46,11 @@ async def list_models(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("models/{model}", methods=["GET"])
 async def show_model(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("show_model", req)
+
+
+@app.route("models/{model}/reload", methods=["POST"], auth_level=ADMIN)
+async def reload_model(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("reload_model", req)
 
 
 @app.route("batches", methods=["POST"])
@@ -112,6 +118,11 @@ async def openapi(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("openapi", req)
 
 
+@app.route("swagger.json", methods=["GET"], auth_level=ANONYMOUS)
+async def swagger(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("openapi", req)
+
+
 @app.route("docs", methods=["GET"], auth_level=ANONYMOUS)
 async def api_docs(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("docs", req)
@@ -120,6 +131,97 @@ async def api_docs(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("ui", methods=["GET"], auth_level=ANONYMOUS)
 async def console(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("ui", req)
+
+
+@app.route("v2", methods=["GET"])
+async def oip_server(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_server", req)
+
+
+@app.route("v2/health/live", methods=["GET"], auth_level=ANONYMOUS)
+async def oip_live(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_live", req)
+
+
+@app.route("v2/health/ready", methods=["GET"], auth_level=ANONYMOUS)
+async def oip_ready(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_ready", req)
+
+
+@app.route("v2/models/stats", methods=["GET"])
+async def oip_statistics(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_statistics", req)
+
+
+@app.route("v2/models/{model}", methods=["GET"])
+async def oip_model(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_model", req)
+
+
+@app.route("v2/models/{model}/ready", methods=["GET"])
+async def oip_model_ready(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_model_ready", req)
+
+
+@app.route("v2/models/{model}/config", methods=["GET"])
+async def oip_model_config(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_config", req)
+
+
+@app.route("v2/models/{model}/stats", methods=["GET"])
+async def oip_model_statistics(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_statistics", req)
+
+
+@app.route("v2/models/{model}/infer", methods=["POST"])
+async def oip_model_infer(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_infer", req)
+
+
+@app.route("v2/models/{model}/versions/{version}", methods=["GET"])
+async def oip_version(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_model", req)
+
+
+@app.route("v2/models/{model}/versions/{version}/ready", methods=["GET"])
+async def oip_version_ready(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_model_ready", req)
+
+
+@app.route("v2/models/{model}/versions/{version}/config", methods=["GET"])
+async def oip_version_config(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_config", req)
+
+
+@app.route("v2/models/{model}/versions/{version}/stats", methods=["GET"])
+async def oip_version_statistics(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_statistics", req)
+
+
+@app.route("v2/models/{model}/versions/{version}/infer", methods=["POST"])
+async def oip_version_infer(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_infer", req)
+
+
+@app.route("v2/repository/index", methods=["POST"])
+async def oip_index(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_index", req)
+
+
+@app.route("v2/repository/models/{model}/load", methods=["POST"], auth_level=ADMIN)
+async def oip_load(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_load", req)
+
+
+@app.route("v2/repository/models/{model}/unload", methods=["POST"], auth_level=ADMIN)
+async def oip_unload(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_unload", req)
+
+
+# Tritonclient reads an error from the body, which a 404 of the host itself does not have.
+@app.route("v2/{*path}", methods=["GET", "POST"])
+async def oip_unsupported(req: func.HttpRequest) -> func.HttpResponse:
+    return await _respond("oip_unsupported", req)
 
 
 @app.queue_trigger("msg", "batch-manifests", STORAGE)
@@ -150,6 +252,12 @@ async def recover_shard(msg: func.QueueMessage) -> None:
 @app.queue_trigger("msg", "batch-finish-poison", STORAGE)
 async def recover_finish(msg: func.QueueMessage) -> None:
     await _handle("batch-finish-poison", msg)
+
+
+# Every minute, by one replica at a time; each process also polls by itself when it is asked for a model.
+@app.timer_trigger("timer", "0 * * * * *", use_monitor=False)
+async def poll_models(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the binding is named after it
+    await wiring.poll_models()
 
 
 @app.warm_up_trigger("warmup")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from inference import __version__, exporters, settings
 from inference.batch.layout import WORK_QUEUES, ContainerName, QueueName, poison
@@ -15,16 +15,20 @@ from inference.batch.ports import Account, Delivery, Queues, Stores
 from inference.batch.service import BatchService
 from inference.draining import Draining
 from inference.engine import Engine, available_cores
+from inference.errors import NotFound, SettingsError
 from inference.fetch import Fetcher
 from inference.http.batches import BatchRoutes
 from inference.http.deadletters import DeadLetterRoutes
 from inference.http.messages import Handler
 from inference.http.models import ModelRoutes
+from inference.http.oip import OipRoutes
+from inference.http.oip.infer import Limits
 from inference.http.pages import PageRoutes
 from inference.http.score import ScoreRoutes
 from inference.http.status_pages import StatusRoutes
+from inference.models.opening import CacheChoice, open_source
 from inference.models.registry import ModelRegistry
-from inference.models.repository import ModelRepository
+from inference.models.session import load_ready_session
 from inference.pinned import PinnedScorer
 from inference.scorer import Scorer
 from inference.settings import Settings
@@ -44,6 +48,7 @@ class Services:
     deliveries: Mapping[str, Callable[[Delivery], Awaitable[None]]]
     draining: Draining
     status_routes: StatusRoutes
+    registry: ModelRegistry
     storage: AzureStorage
     closers: list[Callable[[], Awaitable[None]]]
 
@@ -75,11 +80,8 @@ def build(environ: Mapping[str, str]) -> Services:
     exporters.configure(environ, __version__)
     engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting)
     loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="models")
-    registry = ModelRegistry(
-        ModelRepository(Path(chosen.models.repository)),
-        loader,
-        retry_failed_after_seconds=chosen.models.failed_load_seconds,
-    )
+    served = (chosen.models.default_model, *chosen.models.warm_models)
+    registry = _build_registry(chosen, loader, served)
     own_hosts = [environ[name] for name in _OWN_HOST_VARIABLES if environ.get(name)]
     fetcher = Fetcher(chosen.fetch, own_hosts=own_hosts)
     scorer = Scorer(
@@ -90,16 +92,21 @@ def build(environ: Mapping[str, str]) -> Services:
         image_limits=chosen.images,
         fetch_limits=chosen.fetch,
     )
-    status_routes = StatusRoutes(registry, (chosen.models.default_model, *chosen.models.warm_models), __version__)
+    status_routes = StatusRoutes(registry, served, __version__)
     storage = AzureStorage.connect(chosen.storage)
     draining = Draining()
     batches = _build_batches(storage, PinnedScorer(scorer, engine), draining, chosen)
     models, pages = ModelRoutes(registry), PageRoutes(__version__)
+    limits = Limits(chosen.requests, chosen.images, chosen.fetch)
+    oip = OipRoutes(
+        registry, engine, limits, status_routes.ready, name=chosen.protocol.server_name, version=__version__
+    )
     batch_routes, dead_letter_routes = BatchRoutes(batches, chosen.requests), DeadLetterRoutes(batches)
     routes: dict[str, Handler] = {
         "score": ScoreRoutes(scorer, engine, chosen.requests).score,
         "list_models": models.list,
         "show_model": models.show,
+        "reload_model": models.reload,
         "submit_batch": batch_routes.submit,
         "list_batches": batch_routes.list,
         "batch_status": batch_routes.status,
@@ -115,9 +122,26 @@ def build(environ: Mapping[str, str]) -> Services:
         "openapi": pages.openapi,
         "docs": pages.docs,
         "ui": pages.ui,
+        **oip.handlers(),
     }
-    closers = [_closing(engine, loader), fetcher.close, storage.close]
-    return Services(routes, batches.deliveries, draining, status_routes, storage, closers)
+    closers = [_closing(engine, loader), fetcher.close, storage.close, registry.close]
+    return Services(routes, batches.deliveries, draining, status_routes, registry, storage, closers)
+
+
+def _build_registry(chosen: Settings, loader: ThreadPoolExecutor, served: tuple[str, ...]) -> ModelRegistry:
+    models = chosen.models
+    try:
+        return ModelRegistry(
+            open_source(models.repository, chosen.storage, CacheChoice(models.cache, models.cache_bytes), loader),
+            loader,
+            load=partial(load_ready_session, score_scripts=models.score_scripts),
+            pinned=served,
+            memory_bytes=models.memory_bytes,
+            poll_seconds=models.poll_seconds,
+            retry_failed_after_seconds=models.failed_load_seconds,
+        )
+    except NotFound as exc:
+        raise SettingsError([f"INFERENCE_DEFAULT_MODEL, INFERENCE_WARM_MODELS: {exc.message}"]) from exc
 
 
 def _build_batches(storage: AzureStorage, scorer: PinnedScorer, draining: Draining, chosen: Settings) -> BatchService:

@@ -116,7 +116,31 @@ class ModelSettings:
     """Which models are served and from where."""
 
     repository: str = _setting(
-        "INFERENCE_MODEL_REPOSITORY", _text, "samples/models", "Folder that holds NAME/VERSION/model.onnx."
+        "INFERENCE_MODEL_REPOSITORY",
+        _text,
+        "samples/models",
+        "Folder that holds NAME/VERSION/model.onnx, or `https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]`.",
+    )
+    cache: str = _setting(
+        "INFERENCE_MODEL_CACHE",
+        _text,
+        "",
+        "Folder that keeps versions from a container; by default one in the folder for temporary files.",
+    )
+    cache_bytes: int = _setting(
+        "INFERENCE_MODEL_CACHE_BYTES", _count(), 2048 * MIB, "Bytes that the cache may hold; unused versions go first."
+    )
+    memory_bytes: int = _setting(
+        "INFERENCE_MODEL_MEMORY_BYTES",
+        _count(),
+        1024 * MIB,
+        "Bytes that loaded models may take, reckoned as 3 times their files and 16 MiB each; unused ones go first.",
+    )
+    poll_seconds: float = _setting(
+        "INFERENCE_MODEL_POLL_SECONDS",
+        _seconds(),
+        60.0,
+        "Between looks at the repository for new versions and `serving.toml`; 0 looks only when told to reload.",
     )
     default_model: str = _setting(
         "INFERENCE_DEFAULT_MODEL", _text, "digits", "Model (`NAME` or `NAME:VERSION`) of requests that name none."
@@ -127,8 +151,17 @@ class ModelSettings:
         (),
         "Comma list of further models that are loaded and warmed before `/api/ready` says 200.",
     )
+    score_scripts: bool = _setting(
+        "INFERENCE_SCORE_SCRIPTS",
+        _flag,
+        False,
+        "`true` serves a version that has a `score.py` by that script, which runs with all rights of the service.",
+    )
     failed_load_seconds: float = _setting(
-        "INFERENCE_FAILED_LOAD_SECONDS", _seconds(), 10.0, "How long a failed load is remembered before the next try."
+        "INFERENCE_FAILED_LOAD_SECONDS",
+        _seconds(),
+        10.0,
+        "How long a failed load is remembered before the next try; each further failure doubles it, up to 600.",
     )
 
 
@@ -197,6 +230,18 @@ class RequestLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtocolSettings:
+    """How the service presents itself in the Open Inference Protocol."""
+
+    server_name: str = _setting(
+        "INFERENCE_OIP_SERVER_NAME",
+        _text,
+        "onnx-functions",
+        "Name in the server metadata of `/api/v2`; some clients written for Triton insist on `triton`.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSettings:
     """How a manifest is cut up and how often its items are tried."""
 
@@ -241,6 +286,7 @@ class Settings:
     fetch: FetchLimits = field(default_factory=FetchLimits)
     images: ImageLimits = field(default_factory=ImageLimits)
     requests: RequestLimits = field(default_factory=RequestLimits)
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
     batch: BatchSettings = field(default_factory=BatchSettings)
 
     @classmethod

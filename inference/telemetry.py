@@ -34,6 +34,8 @@ _items = _meter.create_counter("inference.items", description="Images by outcome
 _requests = _meter.create_histogram("inference.request.duration", unit="s", description="Time of one HTTP request.")
 _bugs = _meter.create_counter("inference.bugs", description="Unknown exceptions: each one is a defect of this service.")
 _batches = _meter.create_counter("inference.batches", description="Batches by the state they ended in.")
+_model_loads = _meter.create_counter("inference.model.loads", description="Loads of a model by outcome: ok or a code.")
+_model_polls = _meter.create_counter("inference.model.polls", description="Looks at the model repository by outcome.")
 
 
 class Stage(StrEnum):
@@ -170,6 +172,16 @@ def count_bug(where: str) -> None:
 def count_batch(state: str) -> None:
     """Count a batch that ended."""
     _batches.add(1, {"state": state})
+
+
+def count_model_load(model: str, version: str, outcome: str) -> None:
+    """Count one load of a model version: outcome is `ok` or an error code."""
+    _model_loads.add(1, {"outcome": outcome, "model": model, "model_version": version})
+
+
+def count_model_poll(outcome: str) -> None:
+    """Count one look at the model repository: outcome is `ok` or an error code."""
+    _model_polls.add(1, {"outcome": outcome})
 
 
 def record_request(seconds: float, route: str, status: int) -> None:

@@ -85,6 +85,12 @@ async def warm_up() -> None:
     await services.prepare()
 
 
+async def poll_models() -> None:
+    """Look for newly published models, unless this process has just done so."""
+    services = await get_services()
+    await services.registry.poll()
+
+
 def _build() -> Services:
     from inference import services
 

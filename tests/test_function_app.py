@@ -27,7 +27,12 @@ print(sorted(set(sys.modules) & {"onnxruntime", "numpy", "PIL", "azure.storage.b
 
 def run(program: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -43,6 +48,7 @@ def test_the_functions_are_these() -> None:
         "score_model_version": ("models/{model}/versions/{version}/score", both, "FUNCTION"),
         "list_models": ("models", get, "FUNCTION"),
         "show_model": ("models/{model}", get, "FUNCTION"),
+        "reload_model": ("models/{model}/reload", post, "ADMIN"),
         "submit_batch": ("batches", post, "FUNCTION"),
         "list_batches": ("batches", get, "FUNCTION"),
         "batch_status": ("batches/{batch_id}", get, "FUNCTION"),
@@ -56,9 +62,28 @@ def test_the_functions_are_these() -> None:
         "ready": ("ready", get, "ANONYMOUS"),
         "version": ("version", get, "ANONYMOUS"),
         "openapi": ("openapi.json", get, "ANONYMOUS"),
+        "swagger": ("swagger.json", get, "ANONYMOUS"),
         "api_docs": ("docs", get, "ANONYMOUS"),
         "console": ("ui", get, "ANONYMOUS"),
     }
+    http |= {
+        "oip_server": ("v2", get, "FUNCTION"),
+        "oip_live": ("v2/health/live", get, "ANONYMOUS"),
+        "oip_ready": ("v2/health/ready", get, "ANONYMOUS"),
+        "oip_statistics": ("v2/models/stats", get, "FUNCTION"),
+        "oip_index": ("v2/repository/index", post, "FUNCTION"),
+        "oip_load": ("v2/repository/models/{model}/load", post, "ADMIN"),
+        "oip_unload": ("v2/repository/models/{model}/unload", post, "ADMIN"),
+        "oip_unsupported": ("v2/{*path}", both, "FUNCTION"),
+    }
+    for whose, path in {"oip_model": "v2/models/{model}", "oip_version": "v2/models/{model}/versions/{version}"}.items():
+        http |= {
+            whose: (path, get, "FUNCTION"),
+            f"{whose}_ready": (f"{path}/ready", get, "FUNCTION"),
+            f"{whose}_config": (f"{path}/config", get, "FUNCTION"),
+            f"{whose}_statistics": (f"{path}/stats", get, "FUNCTION"),
+            f"{whose}_infer": (f"{path}/infer", post, "FUNCTION"),
+        }
     expected = {name: ["httpTrigger", *rest] for name, rest in http.items()}
     for name, queue in {
         "expand_manifest": "batch-manifests",
@@ -69,6 +94,7 @@ def test_the_functions_are_these() -> None:
         "recover_finish": "batch-finish-poison",
     }.items():
         expected[name] = ["queueTrigger", queue, None, None]
+    expected["poll_models"] = ["timerTrigger", None, None, None]
     expected["warm_up"] = ["warmupTrigger", None, None, None]
     assert found == expected
 

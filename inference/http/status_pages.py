@@ -69,7 +69,10 @@ class StatusRoutes:
             return {"model": model, "state": "loading"}
         outcome = await self._loaded(model)
         if isinstance(outcome, ModelSession):
-            return {"model": model, "version": outcome.version.version, "state": "ready"}
+            # It serves, and so is ready, though something newer may have been refused.
+            problem = self._registry.problem(*parse_reference(model))
+            reason = {"reason": problem} if problem is not None else {}
+            return {"model": model, "version": outcome.version.version, "state": "ready", **reason}
         return {"model": model, "state": "failed", "code": outcome.code, "reason": outcome.message}
 
     async def _loaded(self, model: str) -> ModelSession | InferenceError:

@@ -1,6 +1,6 @@
-"""The model registry: the sessions of this process, each loaded and warmed once, when first asked for.
+"""The model registry: which session serves a name, kept in step with what the repository has published.
 
-It refuses to load twice at once, and to try a version that has just failed again before a while has passed.
+It refuses to let what is newly published touch what serves before it was loaded, warmed and checked.
 """
 
 from __future__ import annotations
@@ -10,19 +10,32 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
 
-from inference.errors import InferenceError, ModelNotFound, ModelUnavailable
-from inference.models.repository import ModelRepository, ModelVersion
-from inference.models.session import ModelSession, load_session
+from inference import telemetry
+from inference.errors import InferenceError, ModelUnavailable, NotFound
+from inference.models.catalog import PublishedModel, Release, parse_reference
+from inference.models.repository import ModelVersion
+from inference.models.route import Route, renewed
+from inference.models.session import ModelSession, load_ready_session
+from inference.models.session_cache import RETRY_FAILED_AFTER_SECONDS, SessionCache, Slot, State
+from inference.models.source import ModelSource
+from inference.models.watch import RepositoryWatch
+
+__all__ = ["ModelRegistry", "ModelState", "State"]
 
 logger = logging.getLogger(__name__)
 
-#: Long enough that a broken model costs next to nothing, short enough that a repaired one is noticed soon.
-RETRY_FAILED_AFTER_SECONDS = 30.0
+#: How old a look at the repository may be for names that are not known yet and for listings: it bounds what requests
+#: for unknown models can cost.
+FRESH_SECONDS = 1.0
 
-type State = Literal["unloaded", "loading", "ready", "failed"]
+#: Where the best version cannot be loaded by a new process, so many are tried in all.
+_MAX_CANDIDATES = 3
+
+#: NAME and VERSION, or None for the version that serves.
+type _Key = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +46,13 @@ class ModelState:
     #: None when `serving.toml` is broken, so that no version can be named.
     version: str | None
     state: State
-    #: Whether a request that names no version gets this one.
+    #: Whether a request that names no version gets this one (but for the canary's share).
     is_default: bool
     #: Why it failed.
     reason: str | None = None
     session: ModelSession | None = None
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One version's place: first loading, then either ready or failed."""
-
-    loading: asyncio.Task[None] | None = None
-    session: ModelSession | None = None
-    error: ModelUnavailable | None = None
-    #: When to try again after a failure, on the registry's clock.
-    retry_at: float = field(default=float("inf"))
+    #: The share of the traffic that it takes as a canary.
+    canary_share: float | None = None
 
 
 class ModelRegistry:
@@ -56,131 +60,253 @@ class ModelRegistry:
 
     def __init__(
         self,
-        repository: ModelRepository,
+        source: ModelSource,
         executor: Executor,
         *,
-        load: Callable[[ModelVersion], ModelSession] = load_session,
+        load: Callable[[ModelVersion], ModelSession] = load_ready_session,
+        pinned: Iterable[str] = (),
+        memory_bytes: int = 1 << 40,
+        poll_seconds: float = 0.0,
         retry_failed_after_seconds: float = RETRY_FAILED_AFTER_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._repository = repository
-        self._executor = executor
-        self._load_session = load
-        self._retry_failed_after_seconds = retry_failed_after_seconds
+        """`pinned` models (`NAME[:VERSION]`) are never dropped for memory; `poll_seconds` 0 never looks by itself."""
+        self._source = source
+        self._sessions = SessionCache(
+            source,
+            executor,
+            load=load,
+            memory_bytes=memory_bytes,
+            retry_failed_after_seconds=retry_failed_after_seconds,
+            clock=clock,
+        )
+        self._pinned = {parse_reference(reference) for reference in pinned}
+        self._poll_seconds = poll_seconds
         self._clock = clock
-        #: What (name, version or None) means, so that a request for a ready model reads no file.
-        self._resolved: dict[tuple[str, str | None], ModelVersion] = {}
-        self._slots: dict[ModelVersion, _Slot] = {}
+        self._poll_at = clock() + poll_seconds if poll_seconds else float("inf")
+        self._routes: dict[_Key, Route] = {}
+        self._updates: dict[_Key, asyncio.Task[ModelSession | InferenceError]] = {}
+        self._watch = RepositoryWatch(source, clock)
+        self._polling: asyncio.Task[None] | None = None
+        #: Why the last look at the repository failed.
+        self._problem: str | None = None
 
-    async def get(self, name: str, version: str | None = None) -> ModelSession:
+    async def get(self, name: str, version: str | None = None, *, sticky_key: str | None = None) -> ModelSession:
         """Return a warm session, loading it first where need be; callers that come meanwhile wait for the same load.
 
-        Raises ModelNotFound, ModelVersionNotFound, and ModelUnavailable with `retry_after_seconds` for a failed load.
-        """
-        resolved = self._resolved.get((name, version))
-        slot = self._slots.get(resolved) if resolved is not None else None
-        if slot is None or self._is_stale(slot):
-            slot = await self._open(name, version)
-        if slot.loading is not None:
-            # A caller that leaves must not end the load for the others.
-            await asyncio.shield(slot.loading)
-        if slot.session is None:
-            raise self._remembered(slot)
-        return slot.session
+        Equal `sticky_key`s get the same choice between the version that serves and its canary; None never gets the
+        canary. For a ready model this reads no file and waits for nothing.
 
-    async def load_all(self, names: Iterable[str]) -> None:
-        """Load the default versions of these models, one after the other; `states` tells how it went."""
-        for name in names:
+        Raises ModelNotFound, ModelVersionNotFound, and ModelUnavailable with `retry_after_seconds` for a failed load;
+        what storage raises when nothing was loaded before it failed.
+        """
+        now = self._clock()
+        if now >= self._poll_at:
+            self._poll_soon(now)
+        route = self._routes.get((name, version))
+        if route is not None and (session := route.choose(sticky_key, now)) is not None:
+            return session
+        return await self._open((name, version))
+
+    async def load_all(self, references: Iterable[str]) -> None:
+        """Load these models (`NAME[:VERSION]`), one after the other; `states` tells how it went."""
+        for reference in references:
             try:
-                await self.get(name)
+                await self.get(*parse_reference(reference))
             except InferenceError as exc:
                 logger.warning("model not ready", extra={"action": "model_load_failed", "reason": exc.message})
 
-    async def states(self) -> list[ModelState]:
-        """Return the state of every published version. Raises ModelUnavailable when the repository cannot be read."""
-        published = await self._on_thread(self._list_published)
-        return [state for name, versions, default in published for state in self._model_states(name, versions, default)]
+    async def poll(self) -> None:
+        """Look for what was published, unless that was done less than the poll interval ago.
 
-    def reload(self) -> None:
-        """Forget what was resolved and what failed, so that the next call sees what is published then.
-
-        Sessions of versions that still serve are kept.
+        It never raises: what fails is in `problem`, in `states` and in a metric, and what served goes on serving.
         """
-        self._resolved.clear()
-        self._slots = {version: slot for version, slot in self._slots.items() if slot.error is None}
+        now = self._clock()
+        if now >= self._poll_at:
+            self._poll_soon(now)
+        if self._polling is not None:
+            await asyncio.shield(self._polling)
 
-    async def _open(self, name: str, version: str | None) -> _Slot:
-        reference = name if version is None else f"{name}:{version}"
-        resolved = await self._on_thread(lambda: self._repository.resolve(reference))
-        self._resolved[name, version] = resolved
-        slot = self._slots.get(resolved)
-        # From here to the end nothing awaits, so that two callers cannot both start a load.
-        if slot is None or self._is_stale(slot):
-            slot = self._slots[resolved] = _Slot()
-            slot.loading = asyncio.get_running_loop().create_task(self._load(resolved, slot))
-        return slot
+    async def reload(self, name: str | None = None) -> None:
+        """Look for what was published now, and bring one model, or all that are loaded, up to date.
 
-    async def _load(self, version: ModelVersion, slot: _Slot) -> None:
+        Failures are forgotten. Raises ModelNotFound; ModelUnavailable when what should serve cannot be loaded (what
+        served before then goes on serving); what storage raises.
+        """
+        self._sessions.forgive(name)
+        await self._watch.look()
+        keys = [key for key in self._routes if name in (None, key[0])]
+        if name is not None and (name, None) not in keys:
+            keys.append((name, None))
+        for key in keys:
+            while key in self._updates:  # it may have begun with an older look
+                await asyncio.wait({self._updates[key]})
+            outcome = await self._update_once(key)
+            if name is not None and key == (name, None):
+                _raise_failed(outcome, self._routes.get(key))
+
+    async def unload(self, name: str) -> None:
+        """Give up a model's sessions: runs under way end as they would, the next request loads it again.
+
+        Raises ModelNotFound; what the look at the repository raises.
+        """
+        (await self._watch.look(max_age_seconds=FRESH_SECONDS)).find(name)
+        for key in [key for key in self._routes if key[0] == name]:
+            self._replace(key, None)
+
+    def problem(self, name: str, version: str | None = None) -> str | None:
+        """Return why the version that should serve does not, though another may; None when all is as it should be."""
+        route = self._routes.get((name, version))
+        return (route.problem if route is not None else None) or self._problem
+
+    async def states(self) -> list[ModelState]:
+        """Return the state of every published version. Raises what the first look at the repository raised."""
         try:
-            slot.session = await self._on_thread(lambda: self._load_warm(version))
-        except ModelUnavailable as exc:
-            slot.error = exc
-        except Exception:
-            logger.exception("model load failed", extra={"action": "model_load_failed", "model": str(version)})
-            slot.error = ModelUnavailable(f"{version}: it cannot be loaded.")
-        finally:
-            slot.loading = None
-            if slot.session is None:
-                slot.retry_at = self._clock() + self._retry_failed_after_seconds
+            catalog = await self._watch.look(max_age_seconds=FRESH_SECONDS)
+        except InferenceError:
+            if self._watch.last is None:
+                raise
+            catalog = self._watch.last  # what serves can be told without the repository
+        return [state for model in catalog.models.values() for state in self._model_states(model)]
 
-    def _load_warm(self, version: ModelVersion) -> ModelSession:
-        session = self._load_session(version)
-        session.warm()
-        return session
+    async def close(self) -> None:
+        """Give up polls and loads."""
+        tasks: list[asyncio.Task[Any]] = [*self._updates.values()]
+        if self._polling is not None:
+            tasks.append(self._polling)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._watch.close()
+        await self._sessions.close()
+        await self._source.close()
 
-    def _is_stale(self, slot: _Slot) -> bool:
-        if slot.loading is not None or slot.session is not None:
-            return False
-        return slot.error is None or self._clock() >= slot.retry_at
+    async def _open(self, key: _Key) -> ModelSession:
+        if (failure := self._remembered_failure(key)) is not None:
+            raise failure
+        outcome = await self._update_once(key)
+        if isinstance(outcome, InferenceError):
+            raise self._remembered_failure(key) or renewed(outcome)
+        return outcome
 
-    def _remembered(self, slot: _Slot) -> ModelUnavailable:
-        message = slot.error.message if slot.error is not None else None
-        # A new one for each caller: raised twice, an exception's traceback would grow.
-        return ModelUnavailable(message, retry_after_seconds=max(0.0, slot.retry_at - self._clock()))
+    def _remembered_failure(self, key: _Key) -> InferenceError | None:
+        route = self._routes.get(key)
+        return route.remembered_failure(self._clock()) if route is not None else None
 
-    def _list_published(self) -> list[tuple[str, list[str], str | ModelUnavailable]]:
-        published: list[tuple[str, list[str], str | ModelUnavailable]] = []
-        for name in self._repository.names():
-            versions: list[str] = []
-            try:
-                versions = self._repository.versions(name)
-                published.append((name, versions, self._repository.resolve(name).version))
-            except ModelUnavailable as exc:
-                published.append((name, versions, exc))
-            except ModelNotFound:
-                continue  # removed since it was listed
-        return published
+    async def _update_once(self, key: _Key) -> ModelSession | InferenceError:
+        task = self._updates.get(key)
+        if task is None:
+            task = self._updates[key] = asyncio.get_running_loop().create_task(self._update(key))
+            task.add_done_callback(lambda _: self._updates.pop(key, None))
+        # A caller that leaves must not end the load for the others.
+        return await asyncio.shield(task)
 
-    def _model_states(self, name: str, versions: list[str], default: str | ModelUnavailable) -> list[ModelState]:
-        served = self._resolved.get((name, None))
-        if served is not None:
-            default = served.version
-        states = [self._state(name, version, is_default=version == default) for version in versions]
-        if isinstance(default, ModelUnavailable):
-            states.append(ModelState(name, None, "failed", is_default=True, reason=default.message))
+    async def _update(self, key: _Key) -> ModelSession | InferenceError:
+        """Bring one route to what is published; what it has goes on serving until something better is ready."""
+        name, version = key
+        old = self._routes.get(key) or Route()
+        try:
+            published = (await self._watch.look(max_age_seconds=FRESH_SECONDS)).find(name)
+            candidates = [published.release(version)] if version is not None else published.candidates()
+        except NotFound as exc:
+            self._replace(key, None)
+            return exc
+        except InferenceError as exc:
+            old.problem = exc.message
+            return old.session or exc
+        route = Route()
+        route.stable = await self._load_best(candidates, old, route.failed, is_pinned=key in self._pinned)
+        self._add_canary(route, published, key)
+        error = route.failed[0].error if route.failed else None
+        route.problem = error.message if error is not None else None
+        self._replace(key, route)
+        return route.session or error or ModelUnavailable(f"{name}: other models took its memory; try again.")
+
+    async def _load_best(
+        self, candidates: list[Release], old: Route, failed: list[Slot], *, is_pinned: bool
+    ) -> Slot | None:
+        """Return the best candidate that can serve, noting in `failed` which could not; else what serves already."""
+        for release in candidates[:_MAX_CANDIDATES]:
+            if old.stable is not None and old.stable.release == release and old.session is not None:
+                return old.stable
+            slot = await self._sessions.load(release, is_pinned=is_pinned)
+            if slot.session is not None:
+                return slot
+            failed.append(slot)
+            if not isinstance(slot.error, ModelUnavailable):
+                break  # storage failed, not the version: an older one would be no remedy
+        return old.stable if old.session is not None else None
+
+    def _add_canary(self, route: Route, published: PublishedModel, key: _Key) -> None:
+        """Begin to load the canary; it takes its share once it is ready, and no request waits for it."""
+        canary = published.canary() if key[1] is None else None
+        if canary is None or published.serving.canary is None or route.stable is None:
+            return
+        if canary != route.stable.release:
+            route.canary = self._sessions.open(canary, is_pinned=key in self._pinned)
+            route.share = published.serving.canary.share
+
+    def _replace(self, key: _Key, route: Route | None) -> None:
+        """Let `route` serve the key, or nothing, and drop the sessions that no route needs any more."""
+        old = self._routes.pop(key, None)
+        if route is not None:
+            self._routes[key] = route
+            self._sessions.keep(route.slots())
+        needed = {slot for kept in self._routes.values() for slot in kept.slots()}
+        if old is not None:
+            self._sessions.forget([slot for slot in old.slots() if slot not in needed])
+        self._sessions.pin(
+            {slot for kept in self._routes if kept in self._pinned for slot in self._routes[kept].slots()}
+        )
+
+    def _poll_soon(self, now: float) -> None:
+        self._poll_at = now + self._poll_seconds
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.get_running_loop().create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            await self._watch.look()
+        except InferenceError as exc:
+            self._problem = f"the model repository: {exc.message}"
+            telemetry.count_model_poll(exc.code)
+            logger.warning("model repository not read", extra={"action": "model_poll_failed", "reason": exc.message})
+            return
+        self._problem = None
+        for key in [*self._routes]:
+            route = self._routes.get(key)
+            if key in self._pinned or (route is not None and route.session is not None):
+                await self._update_once(key)
+        telemetry.count_model_poll("ok")
+
+    def _model_states(self, model: PublishedModel) -> list[ModelState]:
+        route = self._routes.get((model.name, None))
+        serving = route.session.version.version if route is not None and route.session is not None else None
+        default = serving or (None if model.problem else model.candidates()[0].version)
+        versions = sorted({*model.releases, *([serving] if serving is not None else [])}, key=int)
+        states = [self._state(model, version, is_default=version == default) for version in versions]
+        if model.problem is not None:
+            states.append(ModelState(model.name, None, "failed", is_default=default is None, reason=model.problem))
         return states
 
-    def _state(self, name: str, version: str, *, is_default: bool) -> ModelState:
-        # A version that was published again under its number has two slots; the newer one is later in the dict.
-        slots = [slot for key, slot in self._slots.items() if (key.name, key.version) == (name, version)]
-        if not slots:
-            return ModelState(name, version, "unloaded", is_default)
-        slot = slots[-1]
-        if slot.session is not None:
-            return ModelState(name, version, "ready", is_default, session=slot.session)
-        if slot.loading is not None:
-            return ModelState(name, version, "loading", is_default)
-        return ModelState(name, version, "failed", is_default, reason=slot.error.message if slot.error else None)
+    def _state(self, model: PublishedModel, version: str, *, is_default: bool) -> ModelState:
+        slots = [*self._sessions.find(model.name, version)]
+        # A version that was published again under its number has two; while the newer one failed, the older one serves.
+        slot = next((slot for slot in slots if slot.session is not None), slots[-1] if slots else None)
+        canary = model.serving.canary
+        return ModelState(
+            model.name,
+            version,
+            slot.state if slot is not None else "unloaded",
+            is_default,
+            next((other.error.message for other in reversed(slots) if other.error is not None), None),
+            slot.session if slot is not None else None,
+            canary.share if canary is not None and str(canary.version) == version and not is_default else None,
+        )
 
-    async def _on_thread[T](self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+def _raise_failed(outcome: ModelSession | InferenceError, route: Route | None) -> None:
+    if isinstance(outcome, InferenceError):
+        raise renewed(outcome)
+    if route is not None and route.problem is not None:
+        raise ModelUnavailable(f"{route.problem} Version {outcome.version.version} goes on serving.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
 from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
+from inference.models.golden import check_golden
 from inference.models.manifest import (
     MANIFEST_NAME,
-    MAX_MODEL_BYTES,
     MODEL_NAME,
+    SCRIPT_NAME,
     Manifest,
+    check_sizes,
     parse_manifest,
     read_listed_file,
     read_manifest_bytes,
@@ -58,9 +60,9 @@ class ModelSession:
         self.version = version
         self.spec = spec
         self.signature: Signature = _signature(session)
-        #: The sha256 of model.onnx.
-        self.sha256 = manifest.files[MODEL_NAME].sha256
-        #: The size of the version's files, which is about what the session keeps in memory.
+        #: The sha256 of model.onnx; of the manifest, where a version has none.
+        self.sha256 = manifest.files[MODEL_NAME].sha256 if MODEL_NAME in manifest.files else version.manifest_sha256
+        #: The size of the version's files.
         self.bytes = manifest.total_bytes
         self._session = session
         # The graph's other outputs are then not even computed.
@@ -72,19 +74,22 @@ class ModelSession:
             raise InferenceFailed("The model has several inputs.")
         return self.run_tensors({self.spec.input_name: tensor}, run_options=run_options)
 
-    def run_tensors(self, tensors: Mapping[str, NDArray[Any]], *, run_options: Any = None) -> dict[str, NDArray[Any]]:
-        """Return the outputs by name.
+    def run_tensors(
+        self, tensors: Mapping[str, NDArray[Any]], *, run_options: Any = None, output_names: Sequence[str] = ()
+    ) -> dict[str, NDArray[Any]]:
+        """Return the outputs by name: those named, or those that the task reads.
 
         `run_options` is an `onnxruntime.RunOptions`; who sets its `terminate` ends the run. Raises DeadlineExceeded for
         a run that was ended so, InferenceFailed for one that failed.
         """
+        names = output_names or self._output_names
         try:
-            outputs = self._session.run(self._output_names, dict(tensors), run_options)
+            outputs = self._session.run(names, dict(tensors), run_options)
         except Exception as exc:  # onnxruntime's errors have no common base
             if run_options is not None and run_options.terminate:
                 raise DeadlineExceeded("The model's run took longer than its deadline.") from exc
             raise InferenceFailed(f"The model's run failed: {_reason(exc, self.version)}") from exc
-        return dict(zip(self._output_names, outputs, strict=True))
+        return dict(zip(names, outputs, strict=True))
 
     def warm(self, *, timeout_seconds: float = WARM_TIMEOUT_SECONDS) -> None:
         """Run once on zeros, so that the first request does not pay for it, and check the shape of what comes out.
@@ -94,45 +99,66 @@ class ModelSession:
         tensors = _zeros(self.signature, self.spec)
         if tensors is None:
             return
+        try:
+            check_outputs(self.run_bounded(tensors, timeout_seconds=timeout_seconds), self.spec)
+        except InferenceError as exc:
+            raise ModelUnavailable(f"{self.version}: warm-up: {exc.message}") from exc
+
+    def run_bounded(
+        self, tensors: Mapping[str, NDArray[Any]], *, timeout_seconds: float = WARM_TIMEOUT_SECONDS
+    ) -> dict[str, NDArray[Any]]:
+        """Return the outputs by name; a run that takes longer is ended. Errors: see `run_tensors`."""
         run_options = onnxruntime.RunOptions()
         timer = threading.Timer(timeout_seconds, setattr, (run_options, "terminate", True))
         timer.daemon = True
         timer.start()
         try:
-            check_outputs(self.run_tensors(tensors, run_options=run_options), self.spec)
-        except InferenceError as exc:
-            raise ModelUnavailable(f"{self.version}: warm-up: {exc.message}") from exc
+            return self.run_tensors(tensors, run_options=run_options)
         finally:
             timer.cancel()
 
 
-def load_session(version: ModelVersion, *, threads: int | None = None, spinning: bool = False) -> ModelSession:
-    """Verify a version against its manifest and load it on the CPU.
-
-    `threads` is how many cores one run uses (default: as `model.toml` says, else 1); `spinning` lets idle threads burn
-    CPU to wake up faster. Raises ModelUnavailable with the file and the reason.
-    """
+def load_ready_session(version: ModelVersion, *, score_scripts: bool = False) -> ModelSession:
+    """Load a version, warm it and hold it to its golden files: what is returned may serve. Raises ModelUnavailable."""
+    session = load_session(version, score_scripts=score_scripts)
+    session.warm()
     with _naming(version):
-        manifest = _read_manifest(version)
-        stamps = verify_files(version.path, manifest)
-        declared, labels = _read_declaration(version, manifest)
-        session = _create_session(version, threads or declared.execution.threads or 1, spinning=spinning)
-        verify_unchanged(version.path, stamps)
-        spec = resolve_spec(declared, _signature(session), labels)
-        return ModelSession(version, manifest, spec, session)
+        manifest = read_version_manifest(version)
+    check_golden(session, manifest)
+    return session
 
 
-def _read_manifest(version: ModelVersion) -> Manifest:
+def read_version_manifest(version: ModelVersion) -> Manifest:
+    """Return the manifest that the version was looked up with. Raises ModelUnavailable when it is another one now."""
     data = read_manifest_bytes(version.path)
     if hashlib.sha256(data).hexdigest() != version.manifest_sha256:
         raise ModelUnavailable(f"{MANIFEST_NAME}: it changed since the version was looked up.")
     manifest = parse_manifest(data)
-    model = manifest.files.get(MODEL_NAME)
-    if model is None:
-        raise ModelUnavailable(f"{MANIFEST_NAME}: it lists no {MODEL_NAME}.")
-    if not 0 < model.bytes <= MAX_MODEL_BYTES:
-        raise ModelUnavailable(f"{MODEL_NAME}: {model.bytes} bytes is not a size that an ONNX file can have.")
+    check_sizes(manifest)
     return manifest
+
+
+def load_session(
+    version: ModelVersion, *, threads: int | None = None, spinning: bool = False, score_scripts: bool = False
+) -> ModelSession:
+    """Verify a version against its manifest and load it on the CPU.
+
+    `threads` is how many cores one run uses (default: as `model.toml` says, else 1); `spinning` lets idle threads burn
+    CPU to wake up faster; `score_scripts` allows a version to be served by its own code. Raises ModelUnavailable with
+    the file and the reason.
+    """
+    with _naming(version):
+        manifest = read_version_manifest(version)
+        stamps = version.stamps or verify_files(version.path, manifest)
+        declared, labels = _read_declaration(version, manifest)
+        if SCRIPT_NAME in manifest.files:
+            script = _load_script(version, manifest, declared, labels, is_allowed=score_scripts)
+            verify_unchanged(version.path, stamps)
+            return script
+        session = _create_session(version, threads or declared.execution.threads or 1, spinning=spinning)
+        verify_unchanged(version.path, stamps)
+        spec = resolve_spec(declared, _signature(session), labels)
+        return ModelSession(version, manifest, spec, session)
 
 
 def _read_declaration(version: ModelVersion, manifest: Manifest) -> tuple[Declaration, tuple[str, ...]]:
@@ -144,6 +170,16 @@ def _read_declaration(version: ModelVersion, manifest: Manifest) -> tuple[Declar
     if name is None:
         return declared, ()
     return declared, _parse_labels(name, read_listed_file(version.path, manifest, name, max_bytes=MAX_LABELS_BYTES))
+
+
+def _load_script(
+    version: ModelVersion, manifest: Manifest, declared: Declaration, labels: tuple[str, ...], *, is_allowed: bool
+) -> ModelSession:
+    if not is_allowed:
+        raise ModelUnavailable(f"{SCRIPT_NAME}: the setting INFERENCE_SCORE_SCRIPTS does not allow models' own code.")
+    from inference.models.script import load_script  # few versions have one, and it builds on this module
+
+    return load_script(version, manifest, declared, labels)
 
 
 def _parse_labels(name: str, data: bytes) -> tuple[str, ...]:

@@ -62,7 +62,13 @@ def document(version: str, base_url: str) -> dict[str, Any]:
                     "in": "header",
                     "name": "x-functions-key",
                     "description": "A function or host key. Not asked for by a local host without `--enable-auth`.",
-                }
+                },
+                "masterKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "x-functions-key",
+                    "description": "The master key of the app, for what changes the service for everybody.",
+                },
             },
         },
         "x-error-codes": failures.codes(),

@@ -12,6 +12,7 @@ _IMAGE_URL = "https://example.com/digit-7.png"
 
 SCORE_REQUESTS: Json = {
     "url": {"summary": "By url", "value": {"url": _IMAGE_URL, "parameters": {"top_k": 3}}},
+    "text": {"summary": "A text", "value": {"text": "Hail dented the bonnet and cracked the windscreen."}},
     "data": {"summary": "As base64", "value": {"id": "white", "data": PIXEL}},
     "inputs": {
         "summary": "Several",
@@ -54,6 +55,8 @@ MODEL: Json = {
     "version": "1",
     "versions": [{"version": "1", "state": "ready", "sha256": "9f86d081…", "reason": None}],
     "state": "ready",
+    "reason": None,
+    "canary": None,
     "task": "classification",
     "labels": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     "sha256": "9f86d081…",

@@ -29,6 +29,8 @@ class Operation:
     description: str = ""
     #: Whether the Functions host lets it through without a key.
     is_anonymous: bool = False
+    #: Whether it asks for the master key, as what changes the service for everybody does.
+    is_admin: bool = False
     parameters: Sequence[Json] = ()
     #: Media type → media type object; None when it takes no body.
     body: Mapping[str, Json] | None = None
@@ -47,7 +49,8 @@ class Operation:
         if self.body is not None:
             described["requestBody"] = {"required": self.is_body_required, "content": dict(self.body)}
         described["responses"] = self._responses()
-        described["security"] = [] if self.is_anonymous else [{"functionKey": []}]
+        key = "masterKey" if self.is_admin else "functionKey"
+        described["security"] = [] if self.is_anonymous else [{key: []}]
         return described
 
     def _responses(self) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from inference import errors
 from inference.http.openapi import examples
 from inference.http.openapi.operation import Json, Operation, query_parameter, reply
+from inference.http.openapi.score_schemas import PARAMETERS
 from inference.settings import RequestLimits
 
 _SCORING: tuple[type[errors.InferenceError], ...] = (
@@ -25,7 +26,7 @@ _LOADING = (
 _BODY_ERRORS = (errors.PayloadTooLarge, errors.UnsupportedMediaType)
 
 _POST_DESCRIPTION = (
-    "The image comes as a url, as base64, as the raw body or as the file of a form. Several images come as `inputs` or"
+    "A model of texts takes `text`, or a url whose body is the text (UTF-8). The image comes as a url, as base64, as the raw body or as the file of a form. Several images come as `inputs` or"
     f" as several files, at most INFERENCE_MAX_INPUTS ({RequestLimits().max_inputs} by default); each of them has its"
     " own outcome, and the reply is 200 although some failed. JSON bodies carry `parameters`, raw bodies take them"
     " from the query, forms from their fields."
@@ -44,12 +45,15 @@ _BODY: Json = {
     },
     "image/*": _binary("image/*"),
     "application/octet-stream": _binary("application/octet-stream"),
+    "text/plain": {"schema": {"type": "string"}},
     "multipart/form-data": {"schema": {"$ref": "#/components/schemas/ScoreForm"}},
 }
 
-_TOP_K = query_parameter("top_k", {"type": "integer", "minimum": 1}, "Predictions at most.")
-_MIN_SCORE = query_parameter(
-    "min_score", {"type": "number", "minimum": 0, "maximum": 1}, "Predictions with a lower score are left out."
+_COUNT: Json = {"type": "integer", "minimum": 1}
+_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
+_QUERY = tuple(
+    query_parameter(name, _COUNT if name in ("top_k", "max_detections") else _SHARE, description)
+    for name, description in PARAMETERS.items()
 )
 _URL = query_parameter("url", {"type": "string", "maxLength": 2048}, "Where the image is.", required=True)
 
@@ -71,7 +75,7 @@ def _score_operations(name: str, path: str, whose: str) -> list[Operation]:
             tag="Score",
             summary=f"Score images with {whose}",
             description=_POST_DESCRIPTION,
-            parameters=(_TOP_K, _MIN_SCORE),
+            parameters=_QUERY,
             body=_BODY,
             replies={200: _score_reply()},
             raises=(errors.InvalidRequest, *_BODY_ERRORS, *_SCORING),
@@ -83,7 +87,7 @@ def _score_operations(name: str, path: str, whose: str) -> list[Operation]:
             tag="Score",
             summary=f"Score the image at a url with {whose}",
             description=_GET_DESCRIPTION,
-            parameters=(_URL, _TOP_K, _MIN_SCORE),
+            parameters=(_URL, *_QUERY),
             replies={200: reply("The predictions.", "Score", examples=examples.SCORE_REPLIES)},
             raises=(errors.InvalidRequest, *_SCORING),
         ),
@@ -111,6 +115,21 @@ OPERATIONS = (
         tag="Models",
         summary="Describe a model",
         description="Loads the model first, so that its task, labels and checksum are known.",
+        replies={200: reply("The model.", "Model", example=examples.MODEL)},
+        raises=(errors.ModelNotFound, *_LOADING),
+    ),
+    Operation(
+        id="reload_model",
+        method="POST",
+        path="/models/{model}/reload",
+        tag="Models",
+        summary="Bring a model up to date",
+        description=(
+            "Looks at the repository now instead of at the next poll, in the process that answers, and forgets failed"
+            " loads. The new version is loaded, warmed and checked before it replaces the old one; when that fails the"
+            " reply says why, and the old one goes on serving."
+        ),
+        is_admin=True,
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
         raises=(errors.ModelNotFound, *_LOADING),
     ),

@@ -10,7 +10,7 @@ from inference.telemetry import Stage
 
 type Json = dict[str, Any]
 
-_ITEM_ID: Json = {"type": "string", "maxLength": 256, "description": "The caller's id of this image; comes back."}
+_ITEM_ID: Json = {"type": "string", "maxLength": 256, "description": "The caller's id of it; comes back."}
 _URL: Json = {
     "type": "string",
     "minLength": 1,
@@ -18,6 +18,15 @@ _URL: Json = {
     "description": "Where the image is: https and a public address, unless the operator allows more.",
 }
 _DATA: Json = {"type": "string", "contentEncoding": "base64", "description": "The encoded image (JPEG, PNG, …)."}
+_TEXT: Json = {"type": "string", "description": "The text, for a model of texts."}
+#: What each parameter of a score request does; forms, queries and JSON take the same ones.
+PARAMETERS = {
+    "top_k": "Predictions at most; the model's own number when it is left out.",
+    "min_score": "Predictions with a lower score are left out.",
+    "score_threshold": "Detection: boxes with a lower score are not looked at.",
+    "iou_threshold": "Detection: of two boxes of a class that overlap by more, the better one stays.",
+    "max_detections": "Detection: boxes at most.",
+}
 _PARAMETERS: Json = {"$ref": "#/components/schemas/ScoreParameters"}
 
 
@@ -29,22 +38,27 @@ def _score_parameters() -> Json:
     """Return the schema of the parameters as the scorer itself reads them."""
     schema = ScoreParameters.model_json_schema()
     properties: Json = schema["properties"]
-    properties["top_k"]["description"] = "Predictions at most; the model's own number when it is left out."
-    properties["min_score"]["description"] = "Predictions with a lower score are left out."
+    for name, description in PARAMETERS.items():
+        properties[name]["description"] = description
     return schema
 
 
 def _requests() -> Json:
     by_url = _object(["url"], {"id": _ITEM_ID, "url": _URL}, additionalProperties=False)
     by_data = _object(["data"], {"id": _ITEM_ID, "data": _DATA}, additionalProperties=False)
+    by_text = _object(["text"], {"id": _ITEM_ID, "text": _TEXT}, additionalProperties=False)
     return {
         "ScoreParameters": _score_parameters(),
-        "ImageInput": {"description": "One image, by its url or as base64.", "oneOf": [by_url, by_data]},
+        "ImageInput": {
+            "description": "One image, by its url or as base64; for a model of texts a text, or its url.",
+            "oneOf": [by_url, by_data, by_text],
+        },
         "ScoreRequest": {
-            "description": "One image by its url, one as base64, or several.",
+            "description": "One image by its url or as base64, one text, or several of them.",
             "oneOf": [
                 {**by_url, "properties": {**by_url["properties"], "parameters": _PARAMETERS}},
                 {**by_data, "properties": {**by_data["properties"], "parameters": _PARAMETERS}},
+                {**by_text, "properties": {**by_text["properties"], "parameters": _PARAMETERS}},
                 _object(
                     ["inputs"],
                     {
@@ -63,7 +77,7 @@ def _requests() -> Json:
         },
         "ScoreForm": _object(
             [],
-            {"top_k": {"type": "integer"}, "min_score": {"type": "number"}},
+            {name: {"type": "integer" if name in ("top_k", "max_detections") else "number"} for name in PARAMETERS},
             description="Fields for the parameters, and one file or more under any names.",
             additionalProperties={"type": "string", "contentMediaType": "application/octet-stream"},
         ),
@@ -92,7 +106,7 @@ def _replies() -> Json:
     milliseconds: Json = {"type": "number", "minimum": 0}
     return {
         "Score": _object(
-            ["id", "model", "version", "task", "image", "predictions", "timings_ms"],
+            ["id", "model", "version", "task", "predictions", "timings_ms"],
             {
                 "id": {"type": "string", "description": "The image's id if it had one, else the request's."},
                 "model": {"type": "string"},
@@ -105,7 +119,7 @@ def _replies() -> Json:
                         "height": {"type": "integer", "minimum": 1},
                         "format": {"type": "string"},
                     },
-                    description="The image as a viewer shows it: after EXIF orientation.",
+                    description="The image as a viewer shows it: after EXIF orientation. A text has none.",
                 ),
                 "predictions": {"$ref": "#/components/schemas/Predictions"},
                 "timings_ms": _object(
@@ -139,7 +153,7 @@ def _models() -> Json:
     state: Json = {"type": "string", "enum": ["unloaded", "loading", "ready", "failed"]}
     digest: Json = {"type": ["string", "null"], "description": "SHA-256 of model.onnx, once it is loaded."}
     return {
-        "Task": {"type": "string", "enum": ["classification", "detection", "text", "tensor"]},
+        "Task": {"type": "string", "enum": ["classification", "detection", "text", "tensor", "script"]},
         "ModelVersion": _object(
             ["version", "state"],
             {
@@ -156,6 +170,23 @@ def _models() -> Json:
                 "version": {"type": ["string", "null"], "description": "The version that serves."},
                 "versions": {"type": "array", "items": {"$ref": "#/components/schemas/ModelVersion"}},
                 "state": state,
+                "reason": {
+                    "type": ["string", "null"],
+                    "description": "Why another version than the one that should serve does, or none.",
+                },
+                "canary": {
+                    "anyOf": [
+                        _object(
+                            ["version", "share"],
+                            {
+                                "version": {"type": "string"},
+                                "share": {"type": "number", "minimum": 0, "maximum": 1},
+                            },
+                        ),
+                        {"type": "null"},
+                    ],
+                    "description": "The version that takes a share of the requests that name no version.",
+                },
                 "task": {"anyOf": [{"$ref": "#/components/schemas/Task"}, {"type": "null"}]},
                 "labels": {"type": ["array", "null"], "items": {"type": "string"}},
                 "sha256": digest,

@@ -22,7 +22,7 @@ def service_schemas() -> Json:
                 "status": {"const": "ready"},
                 "models": {
                     "type": "array",
-                    "items": {**model, "properties": {**model["properties"], "state": state}},
+                    "items": {**model, "properties": {**model["properties"], "state": state, "reason": text}},
                 },
             },
         },

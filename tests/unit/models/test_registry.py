@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
 from inference.models.manifest import MANIFEST_NAME, write_manifest
 from inference.models.registry import ModelRegistry, State
 from inference.models.repository import ModelRepository, ModelVersion
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession, load_ready_session
+from inference.models.source import FolderSource
 from tests.unit.models.published import pixels_as_logits, reshape_to_three, write_version
 
 
@@ -31,7 +34,7 @@ class Loads:
         self.versions.append(str(version))
         self.started.set()
         self.gate.wait()
-        return load_session(version)
+        return load_ready_session(version)
 
 
 class Clock:
@@ -71,7 +74,8 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def registry(folder: Path, executor: ThreadPoolExecutor, loads: Loads, clock: Clock) -> ModelRegistry:
-    return ModelRegistry(ModelRepository(folder), executor, load=loads, retry_failed_after_seconds=10, clock=clock)
+    source = FolderSource(ModelRepository(folder), executor)
+    return ModelRegistry(source, executor, load=loads, retry_failed_after_seconds=10, clock=clock)
 
 
 async def states_of(registry: ModelRegistry) -> list[tuple[str, str | None, State, bool]]:
@@ -163,34 +167,60 @@ async def test_failed_load_is_remembered_for_a_while_and_then_tried_again(
 ) -> None:
     break_version(folder)
     with pytest.raises(ModelUnavailable, match=r"^tiny:2: model\.onnx: ") as first:
-        await registry.get("tiny")
+        await registry.get("tiny", "2")
     clock.now += 9
     with pytest.raises(ModelUnavailable, match=r"^tiny:2: model\.onnx: ") as second:
-        await registry.get("tiny")
+        await registry.get("tiny", "2")
 
     assert loads.versions == ["tiny:2"]
     assert (first.value.retry_after_seconds, second.value.retry_after_seconds) == (10, 1)
 
-    # Repaired and published again: a new manifest, so a new version for the cache.
+    # Repaired and published again: a new manifest, so a new release.
     (folder / "tiny" / "2" / "model.onnx").write_bytes(pixels_as_logits())
     (folder / "tiny" / "2" / "labels.txt").write_text("a\nb\nc\nd\n")
     write_manifest(folder / "tiny" / "2")
     clock.now += 1
-    assert (await registry.get("tiny")).spec.output.labels == ("a", "b", "c", "d")
+    assert (await registry.get("tiny", "2")).spec.output.labels == ("a", "b", "c", "d")
     assert loads.versions == ["tiny:2", "tiny:2"]
     assert (await states_of(registry))[1] == ("tiny", "2", "ready", True)
 
 
-async def test_failed_version_says_why_and_the_others_keep_serving(registry: ModelRegistry, folder: Path) -> None:
+async def test_each_further_failure_doubles_the_wait_up_to_ten_minutes(
+    registry: ModelRegistry, loads: Loads, clock: Clock, folder: Path
+) -> None:
     break_version(folder)
-    with pytest.raises(ModelUnavailable):
-        await registry.get("tiny")
+    waits: list[float | None] = []
+    for _ in range(8):
+        with pytest.raises(ModelUnavailable) as failure:
+            await registry.get("tiny", "2")
+        waits.append(failure.value.retry_after_seconds)
+        clock.now += waits[-1] or 0
 
-    failed = (await registry.states())[1]
-    assert (failed.state, failed.session) == ("failed", None)
-    assert failed.reason is not None
-    assert failed.reason.startswith("tiny:2: model.onnx: it has 6 bytes")
-    assert (await registry.get("tiny", "1")).version.version == "1"
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600]
+    assert len(loads.versions) == 8
+
+
+async def test_failed_version_says_why_and_the_one_before_it_serves(registry: ModelRegistry, folder: Path) -> None:
+    break_version(folder)
+
+    # A process that starts after a bad version was published serves what older processes went on serving.
+    assert (await registry.get("tiny")).version.version == "1"
+    problem = registry.problem("tiny")
+    assert problem is not None
+    assert problem.startswith("tiny:2: model.onnx: it has 6 bytes")
+    good, failed = await registry.states()
+    assert (good.version, good.state, good.is_default, good.reason) == ("1", "ready", True, None)
+    assert (failed.version, failed.state, failed.is_default, failed.session) == ("2", "failed", False, None)
+    assert failed.reason == problem
+
+
+async def test_version_that_is_pinned_has_no_stand_in(registry: ModelRegistry, folder: Path) -> None:
+    break_version(folder)
+    (folder / "tiny" / "serving.toml").write_text("version = 2")
+
+    with pytest.raises(ModelUnavailable, match=r"^tiny:2: model\.onnx: "):
+        await registry.get("tiny")
+    assert (await states_of(registry))[1] == ("tiny", "2", "failed", True)
 
 
 async def test_model_that_loads_but_does_not_run_is_not_ready(registry: ModelRegistry, folder: Path) -> None:
@@ -199,7 +229,7 @@ async def test_model_that_loads_but_does_not_run_is_not_ready(registry: ModelReg
     write_manifest(version)
 
     with pytest.raises(ModelUnavailable, match=r"^tiny:2: warm-up: "):
-        await registry.get("tiny")
+        await registry.get("tiny", "2")
     assert (await states_of(registry))[1] == ("tiny", "2", "failed", True)
 
 
@@ -209,7 +239,7 @@ async def test_unforeseen_error_of_a_load_is_unavailable_and_tells_nothing(
     def load(version: ModelVersion) -> ModelSession:
         raise MemoryError(f"secret {version.path}")
 
-    registry = ModelRegistry(ModelRepository(folder), executor, load=load)
+    registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load)
     with pytest.raises(ModelUnavailable) as failure:
         await registry.get("tiny")
 
@@ -247,24 +277,151 @@ async def test_broken_serving_file_shows_in_the_states_and_takes_nothing_else_do
         await registry.get("tiny")
 
 
-async def test_new_version_serves_after_a_reload_and_ready_sessions_stay(
+async def test_new_version_serves_after_a_reload(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
+    old = await registry.get("tiny")
+    by_number = await registry.get("tiny", "2")
+    write_version(folder, pixels_as_logits(), version="3")
+    assert await registry.get("tiny") is old
+    await registry.reload()
+
+    assert (await registry.get("tiny")).version.version == "3"
+    assert await registry.get("tiny", "2") is by_number
+    assert loads.versions == ["tiny:2", "tiny:3"]
+
+
+async def test_reload_of_a_model_that_was_not_loaded_loads_it(registry: ModelRegistry, loads: Loads) -> None:
+    await registry.reload("tiny")
+
+    assert loads.versions == ["tiny:2"]
+    with pytest.raises(ModelNotFound):
+        await registry.reload("other")
+
+
+async def test_old_session_serves_until_the_new_one_is_ready(
     registry: ModelRegistry, loads: Loads, folder: Path
 ) -> None:
     old = await registry.get("tiny")
     write_version(folder, pixels_as_logits(), version="3")
+    loads.started.clear()
+    loads.gate.clear()
+    reloading = asyncio.create_task(registry.reload("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+
     assert await registry.get("tiny") is old
-    registry.reload()
-
+    loads.gate.set()
+    await reloading
     assert (await registry.get("tiny")).version.version == "3"
-    assert await registry.get("tiny", "2") is old
-    assert loads.versions == ["tiny:2", "tiny:3"]
+    # A run that began with the old session ends with it.
+    assert old.run(np.ones((1, 1, 2, 2), np.float32))["logits"].tolist() == [[1, 1, 1, 1]]
 
 
-async def test_reload_forgets_failures(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
+async def test_new_version_that_fails_changes_nothing_but_what_is_told(registry: ModelRegistry, folder: Path) -> None:
+    old = await registry.get("tiny")
+    write_version(folder, b"broken", version="3")
+    with pytest.raises(ModelUnavailable, match=r"^tiny:3: model\.onnx: .* Version 2 goes on serving\.$"):
+        await registry.reload("tiny")
+
+    assert await registry.get("tiny") is old
+    assert (registry.problem("tiny") or "").startswith("tiny:3: model.onnx: ")
+    assert (await states_of(registry))[1:] == [("tiny", "2", "ready", True), ("tiny", "3", "failed", False)]
+
+
+async def test_reload_tries_a_failed_version_again_at_once(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
     break_version(folder)
+    (folder / "tiny" / "serving.toml").write_text("version = 2")
     for _ in range(2):
         with pytest.raises(ModelUnavailable):
-            await registry.get("tiny")
-        registry.reload()
+            await registry.reload("tiny")
 
     assert loads.versions == ["tiny:2", "tiny:2"]
+
+
+async def test_version_published_again_unchanged_is_not_loaded_again(
+    registry: ModelRegistry, loads: Loads, folder: Path
+) -> None:
+    session = await registry.get("tiny")
+    write_manifest(folder / "tiny" / "2")
+    await registry.reload("tiny")
+
+    assert await registry.get("tiny") is session
+    assert loads.versions == ["tiny:2"]
+
+
+async def test_removing_a_version_rolls_back_to_the_one_before_it(registry: ModelRegistry, folder: Path) -> None:
+    assert (await registry.get("tiny")).version.version == "2"
+    (folder / "tiny" / "2" / MANIFEST_NAME).unlink()
+    await registry.reload("tiny")
+
+    assert (await registry.get("tiny")).version.version == "1"
+    with pytest.raises(ModelVersionNotFound):
+        await registry.get("tiny", "2")
+
+
+async def test_model_that_is_removed_is_gone_after_the_next_look(registry: ModelRegistry, folder: Path) -> None:
+    write_version(folder, pixels_as_logits(), name="other")
+    await registry.get("tiny")
+    shutil.rmtree(folder / "tiny")
+
+    with pytest.raises(ModelNotFound):
+        await registry.reload("tiny")
+    with pytest.raises(ModelNotFound):
+        await registry.get("tiny")
+
+
+async def test_repository_that_cannot_be_read_takes_nothing_down(
+    registry: ModelRegistry, folder: Path, clock: Clock
+) -> None:
+    session = await registry.get("tiny")
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        await registry.reload("tiny")
+    clock.now += 2
+
+    assert await registry.get("tiny") is session
+    assert ("tiny", "2", "ready", True) in await states_of(registry)
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        await registry.get("tiny", "1")
+
+
+async def test_broken_serving_file_leaves_what_serves(registry: ModelRegistry, folder: Path) -> None:
+    session = await registry.get("tiny")
+    (folder / "tiny" / "serving.toml").write_text("version = 7")
+    await registry.reload()
+
+    assert await registry.get("tiny") is session
+    assert registry.problem("tiny") == "tiny: serving.toml pins version 7, which is not published."
+    (folder / "tiny" / "serving.toml").unlink()
+    await registry.reload()
+    assert registry.problem("tiny") is None
+
+
+async def test_unloaded_model_is_loaded_again_by_the_next_request(registry: ModelRegistry, loads: Loads) -> None:
+    await registry.get("tiny")
+    await registry.unload("tiny")
+
+    assert (await states_of(registry))[1] == ("tiny", "2", "unloaded", True)
+    await registry.get("tiny")
+    assert loads.versions == ["tiny:2", "tiny:2"]
+    with pytest.raises(ModelNotFound):
+        await registry.unload("other")
+
+
+async def test_request_for_a_ready_model_takes_no_more_than_a_few_dictionary_lookups(registry: ModelRegistry) -> None:
+    await registry.get("tiny")
+    coroutine = registry.get("tiny", sticky_key="request")
+
+    # It ends without giving the loop a turn: nothing was read, nothing was waited for.
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+
+
+async def test_close_ends_a_load_that_is_under_way(registry: ModelRegistry, loads: Loads) -> None:
+    loads.gate.clear()
+    caller = asyncio.create_task(registry.get("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    closing = asyncio.create_task(registry.close())
+    loads.gate.set()
+    await closing
+
+    with pytest.raises(asyncio.CancelledError):
+        await caller

@@ -90,7 +90,7 @@ def test_version_carries_the_sha256_of_its_manifest(folder: Path) -> None:
 def test_pinned_version_serves(folder: Path) -> None:
     (folder / "digits" / "serving.toml").write_text("version = 9\n[canary]\nversion = 10\nshare = 0.1\n")
     repository = ModelRepository(folder)
-    serving = repository.serving("digits")
+    serving = repository.survey().models["digits"].serving
 
     assert repository.resolve("digits").version == "9"
     assert repository.resolve("digits:10").version == "10"

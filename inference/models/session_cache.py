@@ -1,0 +1,206 @@
+"""The sessions of this process, bounded by memory: one load a release, the least recently used dropped first.
+
+It refuses to choose what serves, to drop what is pinned, and to try a release that has just failed before a while has
+passed. It lives on one event loop; `executor`'s threads load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Literal
+
+from inference import telemetry
+from inference.errors import InferenceError, ModelUnavailable
+from inference.models.catalog import Release
+from inference.models.repository import ModelVersion
+from inference.models.session import ModelSession, load_ready_session
+from inference.models.source import LocalVersion, ModelSource
+
+logger = logging.getLogger(__name__)
+
+#: Long enough that a broken model costs next to nothing, short enough that a repaired one is noticed soon.
+RETRY_FAILED_AFTER_SECONDS = 30.0
+
+#: Each further failure of a release doubles the wait up to this: most stay broken until they are published again.
+MAX_RETRY_SECONDS = 600.0
+
+#: A session's memory is reckoned as FACTOR times its files and BASE: resident growth of one load and one run, measured
+#: with onnxruntime 1.31, was 10, 20, 29, 35 and 52 MiB for files of 0.03, 1.2, 3.6, 4.8 and 13.6 MiB.
+MEMORY_FACTOR = 3
+MEMORY_BASE_BYTES = 16 << 20
+
+type State = Literal["unloaded", "loading", "ready", "failed"]
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One release's place: loading, then ready or failed; empty again once it was dropped."""
+
+    release: Release
+    loading: asyncio.Task[None] | None = None
+    session: ModelSession | None = None
+    error: InferenceError | None = None
+    failures: int = 0
+    #: When to try again after a failure, on the registry's clock.
+    retry_at: float = 0.0
+    used_at: float = 0.0
+    #: What is reckoned for it from the moment its load begins.
+    memory_bytes: int = 0
+    is_pinned: bool = False
+
+    @property
+    def state(self) -> State:
+        """What to tell a person."""
+        if self.session is not None:
+            return "ready"
+        if self.loading is not None:
+            return "loading"
+        return "unloaded" if self.error is None else "failed"
+
+
+class SessionCache:
+    """Slots by release."""
+
+    def __init__(
+        self,
+        source: ModelSource,
+        executor: Executor,
+        *,
+        load: Callable[[ModelVersion], ModelSession] = load_ready_session,
+        memory_bytes: int,
+        retry_failed_after_seconds: float = RETRY_FAILED_AFTER_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._executor = executor
+        self._load_session = load
+        self._memory_bytes = memory_bytes
+        self._retry_failed_after_seconds = retry_failed_after_seconds
+        self._clock = clock
+        self._slots: dict[Release, Slot] = {}
+
+    def open(self, release: Release, *, is_pinned: bool = False) -> Slot:
+        """Return the release's slot, loading or ready; failed while the failure is remembered."""
+        slot = self._slots.get(release)
+        if slot is None:
+            slot = self._slots[release] = Slot(release)
+        slot.is_pinned = slot.is_pinned or is_pinned
+        if slot.session is None and slot.loading is None and self._clock() >= slot.retry_at:
+            slot.loading = asyncio.get_running_loop().create_task(self._load(slot))
+        return slot
+
+    async def load(self, release: Release, *, is_pinned: bool = False) -> Slot:
+        """Return the release's slot, ready or failed; callers that come meanwhile wait for the same load."""
+        slot = self.open(release, is_pinned=is_pinned)
+        if slot.loading is not None:
+            # A caller that leaves must not end the load for the others.
+            await asyncio.shield(slot.loading)
+        return slot
+
+    def find(self, name: str, version: str) -> Iterator[Slot]:
+        """Yield the slots of a version, the newest release last."""
+        return (
+            slot for slot in [*self._slots.values()] if (slot.release.name, slot.release.version) == (name, version)
+        )
+
+    def forget(self, slots: Collection[Slot]) -> None:
+        """Drop slots; runs under way keep their session until they end."""
+        for slot in slots:
+            if self._slots.get(slot.release) is slot:
+                del self._slots[slot.release]
+
+    def keep(self, slots: Collection[Slot]) -> None:
+        """Count slots that were forgotten while somebody waited for their load."""
+        for slot in slots:
+            self._slots.setdefault(slot.release, slot)
+
+    def forgive(self, name: str | None) -> None:
+        """Let failed releases of a model (of all, for None) be tried again at once."""
+        for slot in self._slots.values():
+            if name in (None, slot.release.name):
+                slot.retry_at = 0.0
+
+    def pin(self, pinned: Collection[Slot]) -> None:
+        """Pin these slots and no other."""
+        for slot in self._slots.values():
+            # A load under way for a pinned model has no route yet.
+            slot.is_pinned = slot in pinned or (slot.is_pinned and slot.loading is not None)
+
+    async def close(self) -> None:
+        """Give up loads; what their threads do is finished first by the executor's owner."""
+        tasks = [slot.loading for slot in self._slots.values() if slot.loading is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._slots.clear()
+
+    async def _load(self, slot: Slot) -> None:
+        outcome = "cancelled"
+        try:
+            slot.session = await self._load_from(await self._source.fetch(slot.release), slot)
+            slot.error, slot.failures = None, 0
+            slot.used_at, outcome = self._clock(), "ok"
+        except InferenceError as exc:
+            slot.error, outcome = exc, exc.code
+        except Exception:
+            logger.exception("model load failed", extra={"action": "model_load_failed", "model": str(slot.release)})
+            slot.error, outcome = ModelUnavailable(f"{slot.release}: it cannot be loaded."), "internal_error"
+        finally:
+            slot.loading = None
+            if slot.session is None:
+                self._note_failure(slot)
+            telemetry.count_model_load(slot.release.name, slot.release.version, outcome)
+
+    async def _load_from(self, local: LocalVersion, slot: Slot) -> ModelSession:
+        try:
+            if (twin := self._twin(slot, local.version)) is not None:
+                local.release()
+                return twin
+            self._make_room(slot, MEMORY_FACTOR * local.bytes + MEMORY_BASE_BYTES)
+            loop = asyncio.get_running_loop()
+            session = await loop.run_in_executor(self._executor, self._load_session, local.version)
+        except BaseException:
+            local.release()
+            raise
+        # The files are needed as long as anybody holds the session, in this cache or not.
+        weakref.finalize(session, local.release).atexit = False
+        return session
+
+    def _twin(self, slot: Slot, version: ModelVersion) -> ModelSession | None:
+        """Return the session of an equal release: only its manifest was written again, byte for byte the same."""
+        for other in self.find(version.name, version.version):
+            if other.session is not None and other.session.version.manifest_sha256 == version.manifest_sha256:
+                slot.memory_bytes, other.memory_bytes = other.memory_bytes, 0
+                return other.session
+        return None
+
+    def _make_room(self, slot: Slot, needed: int) -> None:
+        """Reckon `needed` bytes for the slot, dropping idle sessions where they would be too many.
+
+        Raises ModelUnavailable when that does not suffice, unless the slot is pinned: what is configured is served.
+        """
+        idle = [other for other in self._slots.values() if other.session is not None and not other.is_pinned]
+        idle.sort(key=lambda other: other.used_at, reverse=True)
+        excess = needed + sum(other.memory_bytes for other in self._slots.values()) - self._memory_bytes
+        if not slot.is_pinned and excess > sum(other.memory_bytes for other in idle):
+            raise ModelUnavailable(f"{slot.release}: it needs about {needed >> 20} MiB of memory, which are not free.")
+        while excess > 0 and idle:
+            other = idle.pop()
+            excess -= other.memory_bytes
+            other.session, other.memory_bytes = None, 0
+            logger.info("model dropped", extra={"action": "model_dropped", "model": str(other.release)})
+        slot.memory_bytes = needed
+
+    def _note_failure(self, slot: Slot) -> None:
+        slot.memory_bytes = 0
+        wait = min(self._retry_failed_after_seconds * 2**slot.failures, MAX_RETRY_SECONDS)
+        slot.failures = min(slot.failures + 1, 16)
+        slot.retry_at = self._clock() + max(wait, 0.0)
+        if slot.error is not None:
+            logger.warning("model not loaded", extra={"action": "model_load_failed", "reason": slot.error.message})
