@@ -26,7 +26,7 @@ _log = logging.getLogger("inference.http")
 
 #: What we echo: an id that could not split a header or a log line.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-
+_CLIENT_REQUEST_ID = "x-ms-client-request-id"
 
 #: host.json's routePrefix.
 _PREFIX = "/api"
@@ -53,7 +53,7 @@ async def respond(route: str, handler: Handler, request: Request) -> Response:
         response = await _answer(route, handler, request)
         span.set_attribute("http.response.status_code", response.status)
     telemetry.record_request(time.perf_counter() - started, route, response.status)
-    return replace(response, headers={**response.headers, "x-request-id": request.id})
+    return replace(response, headers={**response.headers, **_echoed(request.headers), "x-request-id": request.id})
 
 
 async def _answer(route: str, handler: Handler, request: Request) -> Response:
@@ -84,6 +84,12 @@ def _error(
     status: int, sentence: str, code: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     return json_response({"error": sentence, "code": code, "request_id": request_id}, status, headers)
+
+
+def _echoed(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Azure's own clients, those of Azure ML endpoints among them, find their request by this header."""
+    given = headers.get(_CLIENT_REQUEST_ID, "")
+    return {_CLIENT_REQUEST_ID: given} if _REQUEST_ID.fullmatch(given) else {}
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

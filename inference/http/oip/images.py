@@ -1,0 +1,63 @@
+"""Encoded images as BYTES elements: decoded and preprocessed as the score routes do, stacked to the model's tensor.
+
+It refuses to go around the limits that the score routes hold: bytes, pixels and images a request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest
+from inference.http.oip.tensors import Tensor
+from inference.image import decode
+from inference.models.preprocess import preprocess
+from inference.models.spec import ModelSpec
+from inference.settings import ImageLimits
+from inference.telemetry import Stage, Timings, stage
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDecoder:
+    """Decodes the images of one request; `timings` collects what the stages took."""
+
+    limits: ImageLimits
+    max_image_bytes: int
+    max_images: int
+    timings: Timings
+
+    def decode(self, tensor: Tensor, spec: ModelSpec) -> NDArray[Any]:
+        """Return the tensor of all images, in their order.
+
+        Raises InvalidRequest when there is none or too many; ItemRejected, naming the element, for what is no image.
+        """
+        if not 0 < len(tensor.values) <= self.max_images:
+            raise InvalidRequest(f"A request may have 1 to {self.max_images} images; it has {len(tensor.values)}.")
+        if len(tensor.shape) > 2 or any(size != 1 for size in tensor.shape[1:]):
+            raise InvalidRequest(f"Input {tensor.name}: encoded images have the shape [N], one BYTES element each.")
+        rows = [self._decode_one(element, spec) for element in tensor.values]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def _decode_one(self, element: str | memoryview, spec: ModelSpec) -> NDArray[Any]:
+        with stage(Stage.DECODE, self.timings):
+            data = _decode_base64(element) if isinstance(element, str) else bytes(element)
+            if not data:
+                raise InvalidImage("The image is empty.")
+            if len(data) > self.max_image_bytes:
+                raise ImageTooLarge(f"The image has more than {self.max_image_bytes} bytes.")
+            image = decode(data, self.limits)
+        with stage(Stage.PREPROCESS, self.timings):
+            return preprocess(image.rgb, spec)
+
+
+def _decode_base64(text: str) -> bytes:
+    """JSON has no bytes, so an image in it is base64 text, as `data` of the score routes is."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("An encoded image in JSON must be base64.") from None

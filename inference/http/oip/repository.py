@@ -1,0 +1,88 @@
+"""The model repository extension: what there is, in which state, and loading and unloading it in this process.
+
+It refuses configurations and files in a load request: a model comes from the repository, or not at all.
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Strict, ValidationError
+
+from inference.errors import InvalidRequest, ModelNotFound, NotFound
+from inference.http.messages import Request, Response, json_response
+from inference.http.oip.lookup import unknown
+from inference.http.queries import explain_problem
+from inference.models.registry import ModelRegistry, ModelState, State
+
+_STATES: Final[Mapping[State, tuple[str, str]]] = {
+    "ready": ("READY", ""),
+    "loading": ("LOADING", ""),
+    "failed": ("UNAVAILABLE", "failed"),
+    "unloaded": ("UNAVAILABLE", "unloaded"),
+}
+
+
+class _Index(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    ready: Annotated[bool, Strict()] = False
+
+
+class _Control(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    parameters: dict[str, Any] = {}
+
+
+class RepositoryRoutes:
+    """Handlers of `/v2/repository/…`."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    async def index(self, request: Request) -> Response:
+        """List every version of every model."""
+        wanted = _read(_Index, request.body)
+        states = await self._registry.states()
+        return json_response([_describe(state) for state in states if state.state == "ready" or not wanted.ready])
+
+    async def load(self, request: Request) -> Response:
+        """Look at the repository anew and load what it says should serve; 200 once that is warm."""
+        parameters = _read(_Control, request.body).parameters
+        refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
+        if refused:
+            raise InvalidRequest(f"The parameter {refused[0][:100]!r} is not taken: models come from the repository.")
+        name = request.path["model"]
+        try:
+            await self._registry.reload(name)
+        except NotFound as exc:
+            raise type(exc)(unknown(name)) from None
+        return Response(200)
+
+    async def unload(self, request: Request) -> Response:
+        """Give up the model in this process, its memory with it, until it is loaded again."""
+        _read(_Control, request.body)
+        name = request.path["model"]
+        if name not in {state.name for state in await self._registry.states()}:
+            raise ModelNotFound(unknown(name))
+        self._registry.unload(name)
+        return Response(200)
+
+
+def _describe(state: ModelState) -> dict[str, str]:
+    word, reason = _STATES[state.state]
+    return {"name": state.name, "version": state.version or "", "state": word, "reason": state.reason or reason}
+
+
+def _read[M: BaseModel](model: type[M], body: bytes) -> M:
+    """Read a body that may be missing. Raises InvalidRequest."""
+    try:
+        return model.model_validate(orjson.loads(body) if body else {})
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The body is not JSON.") from None
+    except ValidationError as exc:
+        raise InvalidRequest(explain_problem(exc)) from None

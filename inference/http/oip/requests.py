@@ -1,0 +1,163 @@
+"""An infer request: JSON, with or without binary tensors behind it, read into tensors and wishes for outputs.
+
+It refuses to know the model: what must fit it is the business of `inference.http.oip.inputs`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError
+
+from inference.errors import InvalidRequest
+from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
+from inference.http.oip.tensors import Tensor, read_binary, read_json
+from inference.http.queries import explain_problem
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+#: numpy's NPY_MAXDIMS.
+_MAX_DIMENSIONS = 64
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+_Size = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
+_Flag = Annotated[bool, Strict()]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """One output that the caller names, and how it wants it."""
+
+    name: str
+    is_binary: bool
+    #: How many of the best classes, as texts, instead of the tensor.
+    classes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """What one request asks for."""
+
+    id: str | None
+    inputs: Sequence[Tensor]
+    #: Empty: all that the model has.
+    outputs: Sequence[RequestedOutput]
+    #: Whether outputs that the caller does not name come in binary.
+    is_binary: bool = False
+
+
+class _InputParameters(BaseModel):
+    binary_data_size: _Size | None = None
+    shared_memory_region: Any = None
+
+
+class _Input(BaseModel):
+    name: _Name
+    datatype: str
+    shape: Annotated[list[_Size], Field(max_length=_MAX_DIMENSIONS)]
+    parameters: _InputParameters = _InputParameters()
+    data: Any = None
+
+
+class _OutputParameters(BaseModel):
+    binary_data: _Flag | None = None
+    classification: Annotated[int, Strict(), Field(ge=1, lt=2**31)] | None = None
+    shared_memory_region: Any = None
+
+
+class _Output(BaseModel):
+    name: _Name
+    parameters: _OutputParameters = _OutputParameters()
+
+
+class _Parameters(BaseModel):
+    binary_data_output: _Flag = False
+
+
+class _Body(BaseModel):
+    #: Keys that mean nothing here (priority, timeout, sequence_id, …) are let through, as the protocol wants it.
+    model_config = ConfigDict(extra="ignore")
+
+    id: Annotated[str, Strict(), StringConstraints(max_length=1024)] | None = None
+    parameters: _Parameters = _Parameters()
+    inputs: list[_Input]
+    outputs: list[_Output] = []
+
+
+def read_infer_request(body: bytes, header_length: str | None, model: str) -> InferRequest:
+    """Return what an infer request asks for; `header_length` is the header of that name, and not 0.
+
+    Raises InvalidRequest.
+    """
+    whole = memoryview(body)
+    end = len(body) if header_length is None else _read_length(header_length, len(body))
+    try:
+        parsed = _Body.model_validate(orjson.loads(whole[:end]))
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The request is not JSON: {exc.msg} at character {exc.pos}.") from None
+    except ValidationError as exc:
+        raise InvalidRequest(explain_problem(exc)) from None
+    default = parsed.parameters.binary_data_output
+    outputs = [_read_output(output, default) for output in parsed.outputs]
+    return InferRequest(parsed.id, _read_inputs(parsed.inputs, whole[end:], model), outputs, default)
+
+
+def is_raw(header_length: str | None) -> bool:
+    """Tell whether the whole body is the model's only input."""
+    return header_length is not None and header_length.strip() == "0"
+
+
+def _read_length(header_length: str, body_bytes: int) -> int:
+    text = header_length.strip()
+    if not text.isascii() or not text.isdecimal() or len(text) > 12 or int(text) > body_bytes:
+        raise InvalidRequest(f"{HEADER_LENGTH} must be the length of the JSON at the start of the body.")
+    return int(text)
+
+
+def _read_inputs(declared: Sequence[_Input], binary: memoryview, model: str) -> list[Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for each in declared:
+        if each.name in tensors:
+            raise InvalidRequest(f"Input {each.name} is there twice.")
+        if not is_datatype(each.datatype):
+            raise InvalidRequest(f"Input {each.name}: there is no datatype {each.datatype[:20]!r}.")
+        if each.parameters.shared_memory_region is not None:
+            raise InvalidRequest(f"Input {each.name}: shared memory is not supported.")
+        shape = tuple(each.shape)
+        if each.data is not None:
+            if each.parameters.binary_data_size is not None:
+                raise InvalidRequest(f"Input {each.name} has both data and binary_data_size.")
+            values: Any = read_json(each.name, each.data, each.datatype, shape)
+        elif each.parameters.binary_data_size is None and len(declared) == 1 and binary:
+            values, binary = _read_rest(each, binary, shape), binary[:0]
+        else:
+            size = each.parameters.binary_data_size
+            if size is None:
+                raise InvalidRequest(f"Input {each.name} has neither data nor binary_data_size.")
+            if size > len(binary):
+                raise InvalidRequest(f"Input {each.name}: the body ends before its {size} bytes of binary data.")
+            values, binary = read_binary(each.name, binary[:size], each.datatype, shape), binary[size:]
+        tensors[each.name] = Tensor(each.name, each.datatype, shape, values)
+    if binary:
+        raise InvalidRequest(f"unexpected additional input data for model '{model}': {len(binary)} bytes.")
+    return list(tensors.values())
+
+
+def _read_rest(declared: _Input, binary: memoryview, shape: tuple[int, ...]) -> Any:
+    """Read the only input without a size, as OpenVINO Model Server does: BYTES are then one element, bare."""
+    if declared.datatype in DTYPES:
+        return read_binary(declared.name, binary, declared.datatype, shape)
+    if math.prod(shape) != 1:
+        raise InvalidRequest(f"Input {declared.name}: {BYTES} without binary_data_size are one element.")
+    return [binary]
+
+
+def _read_output(declared: _Output, is_binary: bool) -> RequestedOutput:
+    if declared.parameters.shared_memory_region is not None:
+        raise InvalidRequest(f"Output {declared.name}: shared memory is not supported.")
+    wished = declared.parameters.binary_data
+    return RequestedOutput(declared.name, is_binary if wished is None else wished, declared.parameters.classification)
