@@ -10,8 +10,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 #: Longest wait for work under way; what is not done by then is delivered again, which does no harm.
 DRAIN_SECONDS = 20.0
@@ -50,13 +50,13 @@ class Draining:
             if not self._under_way:
                 self._idle.set()
 
-    def start(self) -> None:
-        """Begin to drain; the process ends by SIGTERM's default action when nothing is under way."""
+    def start(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Begin to drain: when nothing is under way, `close`, and then SIGTERM's default action."""
         if self._ending is None:
             self._set.set()
-            self._ending = asyncio.get_running_loop().create_task(self._end())
+            self._ending = asyncio.get_running_loop().create_task(self._end(close))
 
-    def listen(self) -> None:
+    def listen(self, close: Callable[[], Awaitable[None]]) -> None:
         """Drain at SIGTERM, in the main thread only (elsewhere Python gets no signals); a second one ends at once."""
         if threading.current_thread() is not threading.main_thread():
             return
@@ -64,15 +64,13 @@ class Draining:
 
         def on_signal(*_: object) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            loop.call_soon_threadsafe(self.start)
+            loop.call_soon_threadsafe(self.start, close)
 
         signal.signal(signal.SIGTERM, on_signal)
 
-    async def _end(self) -> None:
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await self._idle.wait()
-                await asyncio.sleep(LINGER_SECONDS)
-        except TimeoutError:
-            pass
+    async def _end(self, close: Callable[[], Awaitable[None]]) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
+        await close()
+        await asyncio.sleep(LINGER_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)

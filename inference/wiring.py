@@ -31,7 +31,7 @@ async def get_services() -> Services:
             if _services is None:
                 # Importing and building take most of a second: on a thread, so that the loop keeps answering.
                 _services = await asyncio.to_thread(_build)
-                _services.draining.listen()
+                _services.draining.listen(close)
     return _services
 
 
@@ -67,8 +67,9 @@ async def respond(
     return response.status, response.body, dict(response.headers)
 
 
-async def handle(queue: str, body: bytes, message_id: str, dequeue_count: int) -> None:
+async def handle(queue: str, text: bytes, message_id: str, dequeue_count: int) -> None:
     """Work off one queue message; raising gives it back to the host."""
+    from inference.batch.encoding import decode_text
     from inference.batch.ports import Delivery
     from inference.errors import ShuttingDown
 
@@ -76,7 +77,7 @@ async def handle(queue: str, body: bytes, message_id: str, dequeue_count: int) -
     if services.draining.is_set():
         raise ShuttingDown
     with services.draining.work():
-        await services.deliveries[queue](Delivery(body, message_id, dequeue_count))
+        await services.deliveries[queue](Delivery(decode_text(text), message_id, dequeue_count))
 
 
 async def warm_up() -> None:
