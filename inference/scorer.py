@@ -1,4 +1,4 @@
-"""The straight line from an image's url or bytes to its predictions; both doors call it.
+"""The straight line from an image or a text, or the url of one, to its predictions; both doors call it.
 
 It refuses to know who asks: HTTP and batch bring a permit, a deadline and their own way to tell errors.
 """
@@ -9,29 +9,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine, Permit
 from inference.engine.termination import Termination
-from inference.errors import ImageTooLarge, InvalidImage
+from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from inference.image import decode
-from inference.models.postprocess import postprocess
+from inference.models.geometry import Frame
+from inference.models.postprocess import check_parameters, postprocess
 from inference.models.preprocess import preprocess
 from inference.models.registry import ModelRegistry
 from inference.models.repository import parse_reference
+from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
+from inference.models.tasks.text import decode_text, encode_text
 from inference.settings import FetchLimits, ImageLimits
 from inference.telemetry import Stage, Timings, record_stage, stage
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image: where it is, or its encoded bytes (JPEG, PNG, …)."""
+    """One image or text: where it is, an image's encoded bytes (JPEG, PNG, …), or the text itself."""
 
     url: str | None = None
     data: bytes | None = None
+    text: str | None = None
 
 
 class ScoreParameters(BaseModel):
@@ -43,6 +48,12 @@ class ScoreParameters(BaseModel):
     top_k: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
     #: Predictions with a lower score are left out, 0 … 1 for probabilities.
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    #: Detection: boxes with a lower score are not looked at.
+    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    #: Detection: of two boxes of a class that overlap by more, the better one stays.
+    iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    #: Detection: boxes at most.
+    max_detections: Annotated[int, Strict(), Field(ge=1, le=1_000)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +67,13 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What came out for one image."""
+    """What came out for one image or text."""
 
     model: str
     version: str
     task: str
-    image: ImageInfo
+    #: None for a text.
+    image: ImageInfo | None
     predictions: list[Mapping[str, Any]]
     timings: Timings
 
@@ -75,12 +87,12 @@ class Fetches(Protocol):
 
 @dataclass(slots=True)
 class _Inferred:
-    image: ImageInfo
+    image: ImageInfo | None
     predictions: list[Mapping[str, Any]]
 
 
 class Scorer:
-    """Scores one image at a time on the process's models, cores and fetcher."""
+    """Scores one image or text at a time on the process's models, cores and fetcher."""
 
     def __init__(
         self,
@@ -99,21 +111,26 @@ class Scorer:
         self._image_limits = image_limits
         self._max_image_bytes = fetch_limits.max_image_bytes
 
-    async def session(self, model: str | None = None) -> ModelSession:
+    async def session(self, model: str | None = None, *, sticky_key: str | None = None) -> ModelSession:
         """Return the warm session of `NAME[:VERSION]`, the default model for None.
+
+        Only callers that give a `sticky_key` may get a canary; equal keys get equal versions.
 
         Raises ModelNotFound, ModelVersionNotFound, ModelUnavailable.
         """
-        return await self._registry.get(*parse_reference(model or self._default_model))
+        name, version = parse_reference(model or self._default_model)
+        return await self._registry.get(name, version, sticky_key=sticky_key)
 
     async def score(
         self, source: Source, session: ModelSession, parameters: ScoreParameters, permit: Permit, deadline: Deadline
     ) -> Score:
-        """Return the predictions for one image.
+        """Return the predictions for one image or text.
 
-        Raises InvalidImage, UnsupportedImage, ImageTooLarge, UrlNotAllowed, OriginFailed, InferenceFailed,
-        DeadlineExceeded.
+        Raises InvalidRequest for what the model does not take, InvalidImage, UnsupportedImage, ImageTooLarge,
+        InvalidText, UrlNotAllowed, OriginFailed, InferenceFailed, DeadlineExceeded.
         """
+        check_source(source, session)
+        check_parameters(session.spec, parameters.model_dump())
         name, version = session.version.name, session.version.version
         timings, termination = Timings(), Termination()
         with telemetry.labelled(model=name, model_version=version):
@@ -128,10 +145,27 @@ class Scorer:
         inferred = computed.value
         return Score(name, version, session.spec.task, inferred.image, inferred.predictions, timings)
 
+    async def run_script(
+        self, body: bytes, headers: Mapping[str, str], session: ScriptSession, permit: Permit, deadline: Deadline
+    ) -> bytes:
+        """Return what a version's own score.py answers to a request's body, as JSON.
+
+        Raises InvalidText, InferenceFailed, DeadlineExceeded; a script that is under way then runs to its end.
+        """
+        timings = Timings()
+        with telemetry.labelled(model=session.version.name, model_version=session.version.version):
+            computed = await self._engine.compute(
+                permit, lambda: _run_script(body, session, timings, headers), deadline
+            )
+            record_stage(Stage.QUEUE, computed.waited_seconds, timings)
+        return computed.value
+
     async def _read(self, source: Source, deadline: Deadline, timings: Timings) -> bytes:
         if source.url is not None:
             with stage(Stage.FETCH, timings):
                 return await self._fetcher.fetch(source.url, deadline_seconds=deadline.remaining())
+        if source.text is not None:
+            return source.text.encode()
         if not source.data:
             raise InvalidImage("The image is empty.")
         if len(source.data) > self._max_image_bytes:
@@ -147,6 +181,10 @@ class Scorer:
         termination: Termination,
     ) -> _Inferred:
         """Compute, on an engine thread: a stage a line."""
+        if isinstance(session, ScriptSession):
+            return _Inferred(None, _as_list(_run_script(data, session, timings)))
+        if session.spec.task == "text":
+            return self._infer_text(data, session, parameters, timings, termination)
         with stage(Stage.DECODE, timings):
             image = decode(data, self._image_limits)
         with stage(Stage.PREPROCESS, timings):
@@ -154,5 +192,52 @@ class Scorer:
         with stage(Stage.RUN, timings):
             outputs = session.run(tensor, run_options=termination.options)
         with stage(Stage.POSTPROCESS, timings):
-            predictions = postprocess(outputs, session.spec, **parameters.model_dump())
+            frame = Frame(image.width, image.height, image.reduced_by)
+            predictions = postprocess(outputs, session.spec, frame=frame, **parameters.model_dump())
         return _Inferred(ImageInfo(image.width, image.height, image.format), list(predictions))
+
+    def _infer_text(
+        self,
+        data: bytes,
+        session: ModelSession,
+        parameters: ScoreParameters,
+        timings: Timings,
+        termination: Termination,
+    ) -> _Inferred:
+        with stage(Stage.DECODE, timings):
+            text = decode_text(data)
+        with stage(Stage.PREPROCESS, timings):
+            tensor = encode_text(text, session.spec)
+        with stage(Stage.RUN, timings):
+            outputs = session.run(tensor, run_options=termination.options)
+        with stage(Stage.POSTPROCESS, timings):
+            predictions = postprocess(outputs, session.spec, **parameters.model_dump())
+        return _Inferred(None, list(predictions))
+
+
+def check_source(source: Source, session: ModelSession) -> None:
+    """Raise InvalidRequest for an image that is given to a model of texts, the reverse, and a model that takes neither.
+
+    A url may be either: what is there is read as the model's task wants it.
+    """
+    task = session.spec.task
+    if task == "tensor" or (task == "text" and session.spec.output.name is None):
+        where = f"/v2/models/{session.version.name}/infer"
+        raise InvalidRequest(f"{session.version} takes tensors and gives tensors: send them to {where}.")
+    if task in ("text", "script") and source.data is not None:
+        raise InvalidRequest(f"{session.version} takes a text, not an image.")
+    if task not in ("text", "script") and source.text is not None:
+        raise InvalidRequest(f"{session.version} takes an image, not a text.")
+
+
+def _run_script(
+    body: bytes, session: ScriptSession, timings: Timings, headers: Mapping[str, str] | None = None
+) -> bytes:
+    with stage(Stage.RUN, timings):
+        return session.run_script(body, headers)
+
+
+def _as_list(value: bytes) -> list[Any]:
+    """Return what a script answered as the predictions of a row, which are a list."""
+    parsed = orjson.loads(value)
+    return parsed if isinstance(parsed, list) else [parsed]

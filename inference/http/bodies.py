@@ -18,17 +18,24 @@ from werkzeug.http import parse_options_header
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
 from inference.http.queries import explain_problem
+from inference.models.tasks.text import decode_text
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
 
 #: The query parameters of raw bodies and GET; `code` is the Functions key.
-_PARAMETER_NAMES = ("top_k", "min_score")
+_PARAMETERS: Mapping[str, type[int] | type[float]] = {
+    "top_k": int,
+    "min_score": float,
+    "score_threshold": float,
+    "iou_threshold": float,
+    "max_detections": int,
+}
 _TEXT_FIELD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One image of a request, with the caller's id for it."""
+    """One image or text of a request, with the caller's id for it."""
 
     source: Source
     id: str | None = None
@@ -36,7 +43,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """All images of one request."""
+    """All images or texts of one request."""
 
     inputs: list[Input]
     parameters: ScoreParameters
@@ -44,23 +51,23 @@ class ScoreRequest:
     is_list: bool = False
 
 
-class _ImageBody(BaseModel):
+class _ItemBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     id: Annotated[str, StringConstraints(max_length=256)] | None = None
     url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
     data: str | None = None
+    text: str | None = None
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> _ImageBody:
-        if (self.url is None) == (self.data is None):
-            raise ValueError("exactly one of url and data must be given")
+    def _has_one_source(self) -> _ItemBody:
+        if sum(form is not None for form in (self.url, self.data, self.text)) != 1:
+            raise ValueError("exactly one of url, data and text must be given")
         return self
 
     def read(self) -> Input:
-        if self.url is not None:
-            return Input(Source(url=self.url), self.id)
-        return Input(Source(data=_decode_base64(self.data or "")), self.id)
+        data = None if self.data is None else _decode_base64(self.data)
+        return Input(Source(url=self.url, data=data, text=self.text), self.id)
 
 
 class _JsonBody(BaseModel):
@@ -69,25 +76,31 @@ class _JsonBody(BaseModel):
     id: Annotated[str, StringConstraints(max_length=256)] | None = None
     url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
     data: str | None = None
-    inputs: Annotated[list[_ImageBody], Field(min_length=1)] | None = None
+    text: str | None = None
+    inputs: Annotated[list[_ItemBody], Field(min_length=1)] | None = None
     parameters: ScoreParameters = ScoreParameters()
 
     @model_validator(mode="after")
     def _has_one_form(self) -> _JsonBody:
-        if sum(form is not None for form in (self.url, self.data, self.inputs)) != 1:
-            raise ValueError("exactly one of url, data and inputs must be given")
+        if sum(form is not None for form in (self.url, self.data, self.text, self.inputs)) != 1:
+            raise ValueError("exactly one of url, data, text and inputs must be given")
         if self.inputs is not None and self.id is not None:
             raise ValueError("id belongs to each of the inputs")
         return self
 
 
+def check_size(request: Request, limits: RequestLimits) -> None:
+    """Raise PayloadTooLarge for a body over the limit."""
+    if len(request.body) > limits.max_body_bytes:
+        raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
+
+
 def read_score_request(request: Request, limits: RequestLimits) -> ScoreRequest:
     """Return what a score request asks for.
 
-    Raises InvalidRequest, PayloadTooLarge, UnsupportedMediaType.
+    Raises InvalidRequest, InvalidText, PayloadTooLarge, UnsupportedMediaType.
     """
-    if len(request.body) > limits.max_body_bytes:
-        raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
+    check_size(request, limits)
     if request.method == "GET":
         return _read_query(request)
     if not request.body:
@@ -97,11 +110,13 @@ def read_score_request(request: Request, limits: RequestLimits) -> ScoreRequest:
         return _read_json(request.body, limits)
     if media_type.startswith("image/") or media_type == "application/octet-stream":
         return ScoreRequest([Input(Source(data=request.body))], _query_parameters(request.query))
+    if media_type == "text/plain":
+        return ScoreRequest([Input(Source(text=decode_text(request.body)))], _query_parameters(request.query))
     if media_type == "multipart/form-data":
         return _read_form(request, limits)
     raise UnsupportedMediaType(
-        f"A body of type {media_type[:100]!r} is not taken; send application/json, image/*, application/octet-stream"
-        " or multipart/form-data."
+        f"A body of type {media_type[:100]!r} is not taken; send application/json, image/*, application/octet-stream,"
+        " text/plain or multipart/form-data."
     )
 
 
@@ -126,10 +141,10 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
     except ValidationError as exc:
         raise InvalidRequest(explain_problem(exc)) from None
     if parsed.inputs is None:
-        single = _ImageBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data)
+        single = _ItemBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
         return ScoreRequest([single.read()], parsed.parameters)
     _check_count(len(parsed.inputs), limits)
-    return ScoreRequest([image.read() for image in parsed.inputs], parsed.parameters, is_list=True)
+    return ScoreRequest([item.read() for item in parsed.inputs], parsed.parameters, is_list=True)
 
 
 def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
@@ -137,7 +152,7 @@ def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
         # In memory: the whole body is there already, and a spooled file would be left for the collector to close.
         stream_factory=lambda *_, **__: BytesIO(),
         max_form_memory_size=_TEXT_FIELD_BYTES,
-        max_form_parts=limits.max_inputs + len(_PARAMETER_NAMES) + 1,
+        max_form_parts=limits.max_inputs + len(_PARAMETERS) + 1,
     )
     boundary = _boundary(request.headers.get("content-type", ""))
     try:
@@ -167,7 +182,7 @@ def _query_parameters(query: Mapping[str, str]) -> ScoreParameters:
     values: dict[str, Any] = {}
     for name in _names_in(query):
         try:
-            values[name] = float(query[name]) if name == "min_score" else int(query[name])
+            values[name] = _PARAMETERS[name](query[name])
         except ValueError:
             raise InvalidRequest(f"{name} is not a number.") from None
     try:
@@ -177,7 +192,7 @@ def _query_parameters(query: Mapping[str, str]) -> ScoreParameters:
 
 
 def _names_in(query: Mapping[str, str]) -> Iterable[str]:
-    return (name for name in _PARAMETER_NAMES if query.get(name))
+    return (name for name in _PARAMETERS if query.get(name))
 
 
 def _check_count(count: int, limits: RequestLimits) -> None:

@@ -1,4 +1,4 @@
-"""The score routes: one image, or several at once, each with its own outcome."""
+"""The score routes: one image or text, or several at once, each with its own outcome; or a model's own score.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Any
 from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine
-from inference.errors import InferenceError
-from inference.http.bodies import Input, ScoreRequest, read_score_request
+from inference.errors import InferenceError, InvalidRequest
+from inference.http.bodies import Input, ScoreRequest, check_size, read_score_request
 from inference.http.messages import Request, Response, json_response
+from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
 from inference.scorer import Score, Scorer
 from inference.settings import RequestLimits
+
+#: Of the caller's headers, those that a model's own code has no business with.
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "x-functions-key"})
 
 
 class ScoreRoutes:
@@ -28,11 +32,24 @@ class ScoreRoutes:
     async def score(self, request: Request) -> Response:
         """Score what the body or the query names."""
         deadline = Deadline.after(self._limits.timeout_seconds)
+        check_size(request, self._limits)
+        session = await self._scorer.session(_model(request), sticky_key=request.id)
+        if isinstance(session, ScriptSession):
+            return await self._run_script(request, session, deadline)
         wanted = read_score_request(request, self._limits)
-        session = await self._scorer.session(_model(request))
         if wanted.is_list:
             return json_response({"results": await self._score_all(wanted, session, deadline)})
         return json_response(await self._score_one(wanted.inputs[0], wanted, session, deadline, request.id))
+
+    async def _run_script(self, request: Request, session: ScriptSession, deadline: Deadline) -> Response:
+        """Answer as Azure ML's server does: the body is the script's, and so is the reply."""
+        if request.method != "POST":
+            raise InvalidRequest(f"{session.version} is served by its own score.py: POST what its run() takes.")
+        headers = {name: value for name, value in request.headers.items() if name not in _SECRET_HEADERS}
+        labels = {"model": session.version.name, "model_version": session.version.version}
+        with telemetry.labelled(**labels), telemetry.counted_item("http"), self._engine.admit() as permit:
+            body = await self._scorer.run_script(request.body, headers, session, permit, deadline)
+        return Response(200, body, {"content-type": "application/json"})
 
     async def _score_all(self, wanted: ScoreRequest, session: ModelSession, deadline: Deadline) -> list[dict[str, Any]]:
         async def outcome(index: int, image: Input) -> dict[str, Any]:
@@ -61,7 +78,7 @@ def _reply(score: Score, identity: str) -> dict[str, Any]:
         "model": score.model,
         "version": score.version,
         "task": score.task,
-        "image": asdict(score.image),
+        **({} if score.image is None else {"image": asdict(score.image)}),
         "predictions": score.predictions,
         "timings_ms": score.timings.as_dict(),
     }

@@ -26,8 +26,9 @@ _LOADING = (
 _BODY_ERRORS = (errors.PayloadTooLarge, errors.UnsupportedMediaType)
 
 _POST_DESCRIPTION = (
-    "A model of texts takes `text`, or a url whose body is the text (UTF-8). The image comes as a url, as base64, as the raw body or as the file of a form. Several images come as `inputs` or"
-    f" as several files, at most INFERENCE_MAX_INPUTS ({RequestLimits().max_inputs} by default); each of them has its"
+    "The image comes as a url, as base64, as the raw body or as the file of a form; a text, for a model of texts, as"
+    " `text`, as a raw body of text/plain or as a url whose body it is (UTF-8). Several come as `inputs` or as several"
+    f" files, at most INFERENCE_MAX_INPUTS ({RequestLimits().max_inputs} by default); each of them has its"
     " own outcome, and the reply is 200 although some failed. JSON bodies carry `parameters`, raw bodies take them"
     " from the query, forms from their fields."
 )
