@@ -81,7 +81,7 @@ class Expander:
             return record
         source = await open_source(message, self.stores.manifests, self.account)
         if record is None:
-            pin = await self.scorer.resolve(message.model)
+            pin = await self.scorer.resolve(message.model, message.parameters)
             canonical = await self._canonicalise(message, batch_id, source)
             mine = self._record(message, batch_id, delivery, source, pin, canonical)
             if await self.records.create(mine):

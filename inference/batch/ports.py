@@ -37,10 +37,10 @@ class ModelPin:
 class Scorer(Protocol):
     """Scores one image at a url."""
 
-    async def resolve(self, model: str | None) -> ModelPin:
-        """Return what `NAME[:VERSION]`, or the default model for None, is at this moment.
+    async def resolve(self, model: str | None, parameters: Mapping[str, Any]) -> ModelPin:
+        """Return what `NAME[:VERSION]`, or the default model for None, is at this moment, and check its parameters.
 
-        Raises ModelNotFound, ModelVersionNotFound, ModelUnavailable.
+        Raises InvalidManifest, ModelNotFound, ModelVersionNotFound, ModelUnavailable.
         """
 
     async def score(

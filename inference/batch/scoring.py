@@ -29,7 +29,7 @@ MAX_URL_CHARACTERS = 2048
 _BUDGET_SECONDS = 240.0
 #: What items under way get when the worker drains, of the 30 s between SIGTERM and SIGKILL on Container Apps.
 _DRAIN_SECONDS = 10.0
-#: The scorer keeps the deadline itself; this is the net below it.
+#: The scorer keeps the deadline itself; the net below it is this much longer, and never more than twice as long.
 _DEADLINE_SLACK_SECONDS = 5.0
 
 
@@ -109,7 +109,7 @@ class ShardScoring:
         check_url(url)
         seconds = self.settings.item_timeout_seconds
         try:
-            async with asyncio.timeout(seconds + _DEADLINE_SLACK_SECONDS):
+            async with asyncio.timeout(seconds + min(seconds, _DEADLINE_SLACK_SECONDS)):
                 predictions = await self.scorer.score(url, record.pin, record.parameters, seconds)
         except TimeoutError:
             raise DeadlineExceeded from None

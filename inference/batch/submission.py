@@ -69,7 +69,7 @@ class Submissions:
         Raises InvalidManifest, UnsupportedMediaType, ManifestNotFound, ModelNotFound, BatchConflict, Unavailable.
         """
         message, payload = read_submission(body, content_type, options)
-        await self.scorer.resolve(message.model)
+        await self.scorer.resolve(message.model, message.parameters)
         digest, total = await self._check(message, payload)
         batch_id = message.batch_id or str(uuid.uuid4())
         message = message.model_copy(update={"batch_id": batch_id, "traceparent": telemetry.traceparent()})

@@ -1,0 +1,64 @@
+"""Images of the app's own account: read by its identity, and only for batches."""
+
+import pytest
+
+from inference.batch.account_images import AccountFetcher
+from inference.batch.ports import Account
+from inference.errors import ImageNotFound, ImageTooLarge, UrlNotAllowed
+from tests.fakes import FakeClock, FakeStorage
+
+BLOBS = "https://account.blob.core.windows.net"
+
+
+class Web:
+    """Answers with the url, so that a test sees what was left to the guarded fetcher."""
+
+    async def fetch(self, url: str, *, deadline_seconds: float | None = None) -> bytes:
+        return url.encode()
+
+
+@pytest.fixture
+async def fetcher() -> AccountFetcher:
+    storage = FakeStorage(FakeClock())
+    await storage.blobs("photos").write("a b/cat.png", b"pixels")
+    await storage.blobs("photos").write("large.png", b"x" * 11)
+    await storage.blobs("azure-webjobs-secrets").write("host.json", b"key")
+    return AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10)
+
+
+async def test_a_blob_is_read_by_its_percent_encoded_url(fetcher: AccountFetcher) -> None:
+    assert await fetcher.fetch(f"{BLOBS}/photos/a%20b/cat.png") == b"pixels"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example/cat.png",
+        f"{BLOBS}.evil.example/photos/cat.png",
+        f"{BLOBS}/photos/cat.png?sig=own-right",
+        f"{BLOBS.replace('https', 'http')}/photos/cat.png",
+    ],
+)
+async def test_every_other_url_goes_to_the_guarded_fetcher(fetcher: AccountFetcher, url: str) -> None:
+    assert await fetcher.fetch(url) == url.encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("azure-webjobs-secrets/host.json", UrlNotAllowed),
+        ("azure-webjobs-hosts/locks", UrlNotAllowed),
+        ("$web/index.html", UrlNotAllowed),
+        ("photos", UrlNotAllowed),
+        ("photos/", UrlNotAllowed),
+        ("photos/none.png", ImageNotFound),
+        ("photos/../azure-webjobs-secrets/host.json", ImageNotFound),
+        ("photos/%2e%2e/azure-webjobs-secrets/host.json", ImageNotFound),
+        ("photos/large.png", ImageTooLarge),
+    ],
+)
+async def test_what_is_no_image_of_the_user_s_is_refused(
+    fetcher: AccountFetcher, path: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await fetcher.fetch(f"{BLOBS}/{path}")
