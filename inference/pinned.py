@@ -25,11 +25,12 @@ class PinnedScorer:
         self._scorer = scorer
         self._engine = engine
 
-    async def resolve(self, model: str | None) -> ModelPin:
-        """Return what `NAME[:VERSION]`, or the default model for None, is at this moment.
+    async def resolve(self, model: str | None, parameters: Mapping[str, Any]) -> ModelPin:
+        """Return what `NAME[:VERSION]`, or the default model for None, is at this moment, and check its parameters.
 
-        Raises ModelNotFound, ModelVersionNotFound, ModelUnavailable.
+        Raises InvalidManifest, ModelNotFound, ModelVersionNotFound, ModelUnavailable.
         """
+        read_parameters(parameters)
         session = await self._scorer.session(model)
         return ModelPin(session.version.name, session.version.version, session.sha256)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from inference import __version__, exporters, settings
+from inference.batch.account_images import AccountFetcher
 from inference.batch.layout import WORK_QUEUES, ContainerName, QueueName, poison
 from inference.batch.ports import Account, Delivery, Queues, Stores
 from inference.batch.service import BatchService
@@ -84,18 +85,21 @@ def build(environ: Mapping[str, str]) -> Services:
     registry = _build_registry(chosen, loader, served)
     own_hosts = [environ[name] for name in _OWN_HOST_VARIABLES if environ.get(name)]
     fetcher = Fetcher(chosen.fetch, own_hosts=own_hosts)
-    scorer = Scorer(
+    score_with = partial(
+        Scorer,
         registry,
         engine,
-        fetcher,
         default_model=chosen.models.default_model,
         image_limits=chosen.images,
         fetch_limits=chosen.fetch,
     )
+    scorer = score_with(fetcher)
     status_routes = StatusRoutes(registry, served, __version__)
     storage = AzureStorage.connect(chosen.storage)
     draining = Draining()
-    batches = _build_batches(storage, PinnedScorer(scorer, engine), draining, chosen)
+    account = Account(storage.blob_endpoint, storage.blobs)
+    batch_scorer = score_with(AccountFetcher(fetcher, account, chosen.fetch.max_image_bytes))
+    batches = _build_batches(storage, account, PinnedScorer(batch_scorer, engine), draining, chosen)
     models, pages = ModelRoutes(registry), PageRoutes(__version__)
     limits = Limits(chosen.requests, chosen.images, chosen.fetch)
     oip = OipRoutes(
@@ -144,7 +148,9 @@ def _build_registry(chosen: Settings, loader: ThreadPoolExecutor, served: tuple[
         raise SettingsError([f"INFERENCE_DEFAULT_MODEL, INFERENCE_WARM_MODELS: {exc.message}"]) from exc
 
 
-def _build_batches(storage: AzureStorage, scorer: PinnedScorer, draining: Draining, chosen: Settings) -> BatchService:
+def _build_batches(
+    storage: AzureStorage, account: Account, scorer: PinnedScorer, draining: Draining, chosen: Settings
+) -> BatchService:
     stores = Stores(
         manifests=storage.blobs(ContainerName.MANIFESTS),
         results=storage.blobs(ContainerName.RESULTS),
@@ -156,7 +162,6 @@ def _build_batches(storage: AzureStorage, scorer: PinnedScorer, draining: Draini
         finish=storage.queue(QueueName.FINISH),
         events=storage.queue(QueueName.EVENTS),
     )
-    account = Account(storage.blob_endpoint, storage.blobs)
     return BatchService(stores, queues, scorer, chosen.batch, account=account, draining=draining)
 
 

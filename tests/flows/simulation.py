@@ -49,7 +49,7 @@ class ScriptedScorer:
         self.before_async: Callable[[str], Awaitable[None]] = _let_others_run
         self.kill: Callable[[], None] = lambda: None
 
-    async def resolve(self, model: str | None) -> ModelPin:
+    async def resolve(self, model: str | None, parameters: Mapping[str, Any]) -> ModelPin:
         """Return the pin of a model that the test declared."""
         if (name := model or "digits") not in self.models:
             raise ModelNotFound

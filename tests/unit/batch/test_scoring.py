@@ -53,7 +53,7 @@ class CallingScorer:
         self._score = score
         self.begun: list[int] = []
 
-    async def resolve(self, model: str | None) -> ModelPin:
+    async def resolve(self, model: str | None, parameters: Mapping[str, Any]) -> ModelPin:
         raise NotImplementedError
 
     async def score(
