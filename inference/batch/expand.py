@@ -56,7 +56,7 @@ class Expander:
             "batch.expand",
             parent=message.traceparent,
             kind=SpanKind.CONSUMER,
-            attributes={"inference.batch.id": batch_id},
+            attributes={"batch.id": batch_id},
         ):
             await self._expand(message, batch_id, delivery)
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanKind
+
+from inference import telemetry
 from inference.batch import layout
 from inference.batch.burials import Burials, grave_of_unreadable, grave_of_work
 from inference.batch.expand import Expander
@@ -39,15 +42,19 @@ class Recovery:
 
     async def recover(self, queue: str, delivery: Delivery) -> None:
         """Deal with a message that the host moved from `queue` to its poison partner."""
-        try:
-            if queue == layout.QueueName.MANIFESTS:
-                await self._recover_manifest(delivery)
-            elif queue == layout.QueueName.SHARDS:
-                await self._recover_shard(ShardMessage.decode(delivery.body))
-            else:
-                await self._recover_finish(delivery, FinishMessage.decode(delivery.body))
-        except (InvalidMessage, NotFound) as exc:
-            await self.burials.bury(grave_of_unreadable(queue, delivery.body), delivery, exc)
+        with telemetry.span("batch.recover", kind=SpanKind.CONSUMER, attributes={"batch.queue": queue}):
+            try:
+                await self._recover(queue, delivery)
+            except (InvalidMessage, NotFound) as exc:
+                await self.burials.bury(grave_of_unreadable(queue, delivery.body), delivery, exc)
+
+    async def _recover(self, queue: str, delivery: Delivery) -> None:
+        if queue == layout.QueueName.MANIFESTS:
+            await self._recover_manifest(delivery)
+        elif queue == layout.QueueName.SHARDS:
+            await self._recover_shard(ShardMessage.decode(delivery.body))
+        else:
+            await self._recover_finish(delivery, FinishMessage.decode(delivery.body))
 
     async def _recover_manifest(self, delivery: Delivery) -> None:
         """Expand the manifest as the host could not; under an id that does not come from the message's, now new."""

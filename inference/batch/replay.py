@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from inference import telemetry
 from inference.batch import layout
 from inference.batch.burials import Burials
 from inference.batch.deadletters import DeadLetters
@@ -71,7 +72,8 @@ class Operations:
         async for batch_id in self._batches(wanted):
             record, left = await self.records.find(batch_id), outcome.left_of(wanted)
             if record and left:
-                await self._replay_batch(record, left, outcome)
+                with telemetry.span("batch.replay", link=record.traceparent, attributes={"batch.id": batch_id}):
+                    await self._replay_batch(record, left, outcome)
         return outcome
 
     async def purge(self, wanted: DeadLetterFilter, *, dry_run: bool) -> Outcome:

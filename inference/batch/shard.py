@@ -71,9 +71,9 @@ class ShardWorker:
         Raises BatchNotFound, ManifestNotFound, and Unavailable to be delivered again.
         """
         attributes = {
-            "inference.batch.id": message.batch_id,
-            "inference.batch.shard": message.shard,
-            "inference.batch.round": message.round,
+            "batch.id": message.batch_id,
+            "batch.shard": message.shard,
+            "batch.round": message.round,
         }
         with telemetry.span("batch.shard", parent=message.traceparent, kind=SpanKind.CONSUMER, attributes=attributes):
             shard = await self._open(delivery, message)
