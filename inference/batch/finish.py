@@ -57,7 +57,7 @@ class Finisher:
             "batch.finish",
             parent=message.traceparent,
             kind=SpanKind.CONSUMER,
-            attributes={"batch.id": message.batch_id, "inference.batch.round": message.round},
+            attributes={"batch.id": message.batch_id, "batch.round": message.round},
         ):
             record = await self.records.read(message.batch_id)
             rounds = await self.journals.rounds(record.batch_id)

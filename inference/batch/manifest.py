@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 
 import orjson
 
+from inference.batch.inflation import inflate
 from inference.batch.messages import read_json
 from inference.errors import InvalidManifest
 
@@ -24,7 +24,6 @@ MAX_ID_CHARACTERS = 256
 MAX_LINE_BYTES = 16 * 1024
 #: Bytes parsed between two turns of the event loop: about 3 ms, so that other work of the process goes on.
 _SLICE_BYTES = 64 * 1024
-_GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _OPENING_BRACE, _QUOTE = b'{"'
 
@@ -34,7 +33,7 @@ async def read_items(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[Item]]:
     parse: Parser | None = None
     table: CsvTable | None = None
     number = 1
-    async for lines in _split_lines(_inflate(chunks)):
+    async for lines in _split_lines(inflate(chunks)):
         if parse is None:
             start = next((at for at, line in enumerate(lines) if line.strip()), len(lines))
             lines, number = lines[start:], number + start
@@ -197,60 +196,3 @@ async def _split_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[bytes
             await asyncio.sleep(0)
     if rest:
         yield [rest]
-
-
-async def _inflate(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield `chunks` as they are, or what they unpack to when they are gzip; a bomb unpacks a slice at a time."""
-    head, inflater = b"", None
-    is_known = False
-    async for chunk in chunks:
-        if not is_known:
-            head += chunk
-            if len(head) < len(_GZIP_MAGIC):
-                continue
-            chunk, is_known = head, True
-            inflater = Inflater() if head.startswith(_GZIP_MAGIC) else None
-        if inflater is None:
-            yield chunk
-            continue
-        inflater.feed(chunk)
-        while data := inflater.take():
-            yield data
-    if not is_known:
-        yield head
-    elif inflater is not None:
-        inflater.close()
-
-
-class Inflater:
-    """Unpacks gzip, also several members in a row, never more than a slice at once."""
-
-    def __init__(self) -> None:
-        self._packed = b""
-        self._member = zlib.decompressobj(wbits=31)
-
-    def feed(self, packed: bytes) -> None:
-        """Take the next packed bytes."""
-        self._packed += packed
-
-    def take(self) -> bytes:
-        """Return the next unpacked bytes; none when more packed ones are needed. Raises InvalidManifest."""
-        while True:
-            if self._member.eof:
-                # Padding with zeros after the last member is what tar and some uploaders leave; gzip skips it too.
-                self._packed = self._packed.lstrip(b"\0")
-                if not self._packed:
-                    return b""
-                self._member = zlib.decompressobj(wbits=31)
-            try:
-                data = self._member.decompress(self._packed, _SLICE_BYTES)
-            except zlib.error as exc:
-                raise InvalidManifest(f"The manifest is not readable gzip ({exc}).") from None
-            self._packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            if data or not self._packed:
-                return data
-
-    def close(self) -> None:
-        """Check that the last member is whole. Raises InvalidManifest."""
-        if not self._member.eof:
-            raise InvalidManifest("The manifest is not readable gzip (it ends early).")

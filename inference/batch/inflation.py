@@ -1,0 +1,72 @@
+"""Owns the unpacking of gzip as a stream, a slice at a time, so that a bomb costs no memory.
+
+It refuses other packings: what does not begin as gzip passes through unchanged.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator
+
+from inference.errors import InvalidManifest
+
+_GZIP_MAGIC = b"\x1f\x8b"
+#: Bytes unpacked at a time.
+_SLICE_BYTES = 64 * 1024
+
+
+async def inflate(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield `chunks` as they are, or what they unpack to when they are gzip; a bomb unpacks a slice at a time."""
+    head, inflater = b"", None
+    is_known = False
+    async for chunk in chunks:
+        if not is_known:
+            head += chunk
+            if len(head) < len(_GZIP_MAGIC):
+                continue
+            chunk, is_known = head, True
+            inflater = Inflater() if head.startswith(_GZIP_MAGIC) else None
+        if inflater is None:
+            yield chunk
+            continue
+        inflater.feed(chunk)
+        while data := inflater.take():
+            yield data
+    if not is_known:
+        yield head
+    elif inflater is not None:
+        inflater.close()
+
+
+class Inflater:
+    """Unpacks gzip, also several members in a row, never more than a slice at once."""
+
+    def __init__(self) -> None:
+        self._packed = b""
+        self._member = zlib.decompressobj(wbits=31)
+
+    def feed(self, packed: bytes) -> None:
+        """Take the next packed bytes."""
+        self._packed += packed
+
+    def take(self) -> bytes:
+        """Return the next unpacked bytes; none when more packed ones are needed. Raises InvalidManifest."""
+        while True:
+            if self._member.eof:
+                # Padding with zeros after the last member is what tar and some uploaders leave; gzip skips it too.
+                self._packed = self._packed.lstrip(b"\0")
+                if not self._packed:
+                    return b""
+                self._member = zlib.decompressobj(wbits=31)
+            try:
+                data = self._member.decompress(self._packed, _SLICE_BYTES)
+            except zlib.error as exc:
+                raise InvalidManifest(f"The manifest is not readable gzip ({exc}).") from None
+            self._packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            if data or not self._packed:
+                return data
+
+    def close(self) -> None:
+        """Check that the last member is whole. Raises InvalidManifest."""
+        if not self._member.eof:
+            raise InvalidManifest("The manifest is not readable gzip (it ends early).")
