@@ -15,9 +15,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
-from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
 from inference.http.queries import explain_problem
+from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
@@ -95,8 +96,8 @@ def check_size(request: Request, limits: RequestLimits) -> None:
         raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
 
 
-def read_score_request(request: Request, limits: RequestLimits) -> ScoreRequest:
-    """Return what a score request asks for.
+def read_score_request(request: Request, limits: RequestLimits, *, takes_text: bool = False) -> ScoreRequest:
+    """Return what a score request asks for; a body of plain text is one only for a model that takes texts.
 
     Raises InvalidRequest, InvalidText, PayloadTooLarge, UnsupportedMediaType.
     """
@@ -105,23 +106,38 @@ def read_score_request(request: Request, limits: RequestLimits) -> ScoreRequest:
         return _read_query(request)
     if not request.body:
         raise InvalidRequest("The body is empty.")
-    media_type = request.media_type or _sniff(request.body)
+    media_type = _media_type(request)
     if media_type == "application/json" or media_type.endswith("+json"):
         return _read_json(request.body, limits)
     if media_type.startswith("image/") or media_type == "application/octet-stream":
         return ScoreRequest([Input(Source(data=request.body))], _query_parameters(request.query))
-    if media_type == "text/plain":
+    if media_type == "text/plain" and takes_text:
         return ScoreRequest([Input(Source(text=decode_text(request.body)))], _query_parameters(request.query))
     if media_type == "multipart/form-data":
         return _read_form(request, limits)
     raise UnsupportedMediaType(
-        f"A body of type {media_type[:100]!r} is not taken; send application/json, image/*, application/octet-stream,"
-        " text/plain or multipart/form-data."
+        f"A body of type {media_type[:100]!r} is not taken; send application/json, image/*, application/octet-stream"
+        f"{', text/plain' if takes_text else ''} or multipart/form-data."
     )
 
 
-def _sniff(body: bytes) -> str:
-    return "application/json" if body.lstrip()[:1] == b"{" else "application/octet-stream"
+def _media_type(request: Request) -> str:
+    """Return what the body is said to be, and where nothing meaningful is said, what it begins like.
+
+    `application/x-www-form-urlencoded` is what curl says of any `-d` and `--data-binary` unless told otherwise.
+    """
+    if request.media_type not in ("", "application/x-www-form-urlencoded"):
+        return request.media_type
+    if request.body.lstrip()[:1] == b"{":
+        return "application/json"
+    return "application/octet-stream" if not request.media_type or _is_image(request.body) else request.media_type
+
+
+def _is_image(body: bytes) -> bool:
+    try:
+        return bool(identify(body))
+    except ItemRejected:
+        return False
 
 
 def _read_query(request: Request) -> ScoreRequest:
@@ -166,8 +182,11 @@ def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
         raise InvalidRequest("The form has no file.")
     _check_count(len(images), limits)
     inputs = [Input(Source(data=image.read()), image.filename or None) for image in images]
-    is_list = len(inputs) > 1
-    return ScoreRequest(inputs if is_list else [Input(inputs[0].source)], _query_parameters(fields), is_list=is_list)
+    parameters = _query_parameters({**request.query, **fields.to_dict()})
+    if len(inputs) > 1:
+        return ScoreRequest(inputs, parameters, is_list=True)
+    # A single file's name is no id: the reply's is the request's, as for a raw body.
+    return ScoreRequest([Input(inputs[0].source)], parameters)
 
 
 def _boundary(content_type: str) -> bytes:

@@ -36,7 +36,7 @@ class ScoreRoutes:
         session = await self._scorer.session(_model(request), sticky_key=request.id)
         if isinstance(session, ScriptSession):
             return await self._run_script(request, session, deadline)
-        wanted = read_score_request(request, self._limits)
+        wanted = read_score_request(request, self._limits, takes_text=session.spec.task == "text")
         if wanted.is_list:
             return json_response({"results": await self._score_all(wanted, session, deadline)})
         return json_response(await self._score_one(wanted.inputs[0], wanted, session, deadline, request.id))

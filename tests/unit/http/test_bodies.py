@@ -75,6 +75,11 @@ def test_a_raw_body_with_parameters_in_the_query(content_type: str) -> None:
     assert request.parameters == ScoreParameters(top_k=2, min_score=0.25)
 
 
+@pytest.mark.parametrize("body", [b'{"url": "https://host/a"}', PIXELS])
+def test_what_curl_sends_without_a_content_type_is_known_by_its_beginning(body: bytes) -> None:
+    assert len(read(body, "application/x-www-form-urlencoded").inputs) == 1
+
+
 def test_json_without_a_content_type_is_still_json() -> None:
     assert sources(read(b' {"url": "https://host/a"}')) == [Source(url="https://host/a")]
 
@@ -85,6 +90,12 @@ def test_a_form_with_one_file_is_one_image() -> None:
     assert sources(request) == [Source(data=PIXELS)]
     assert request.parameters.top_k == 3
     assert not request.is_list
+
+
+def test_a_form_takes_parameters_from_the_query_too() -> None:
+    body, content_type = form(("image", "cat.png", PIXELS))
+
+    assert read(body, content_type, query={"top_k": "3"}).parameters.top_k == 3
 
 
 def test_a_form_with_two_files_is_a_list_with_their_names_as_ids() -> None:
