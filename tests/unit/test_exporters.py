@@ -1,0 +1,62 @@
+"""Which exporters the standard settings choose; each in a process of its own, as providers are global."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from inference import exporters
+from inference.errors import SettingsError
+
+PROGRAM = """\
+import json, sys
+from opentelemetry import metrics, trace
+from inference import exporters
+exporters.configure(json.loads(sys.argv[1]), "1.2.3")
+tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
+processors = tracers._active_span_processor._span_processors
+readers = getattr(meters, "_all_metric_readers", [])
+exporter = lambda processor: type(getattr(processor, "span_exporter", None)).__name__
+with trace.get_tracer("t").start_as_current_span("s") as span:
+    traced = span.get_span_context().is_valid
+print(json.dumps([[exporter(p) for p in processors], len(list(readers)), tracers.resource.attributes["service.name"],
+                  tracers.resource.attributes["service.version"], traced]))
+"""
+
+
+def configure(**environ: str) -> Any:
+    # The readers' threads end with the process; nothing listens at the endpoint, and nobody waits for it.
+    program = PROGRAM + "import os; sys.stdout.flush(); os._exit(0)"
+    arguments = [sys.executable, "-c", program, json.dumps(environ)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("environ", "spans", "readers"),
+    [
+        ({}, [], 0),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, [], 1),
+        ({"OTEL_TRACES_EXPORTER": "console"}, ["ConsoleSpanExporter"], 0),
+        ({"OTEL_METRICS_EXPORTER": "console"}, [], 1),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}, ["OTLPSpanExporter"], 0),
+    ],
+)
+def test_the_standard_settings_choose(environ: dict[str, str], spans: list[str], readers: int) -> None:
+    found, metric_readers, name, version, traced = configure(**environ)
+
+    assert (found, metric_readers) == (spans, readers)
+    assert (name, version) == ("onnx-functions", "1.2.3")
+    assert traced  # even with no exporter, so that dead letters carry a trace id
+
+
+def test_the_service_can_be_named() -> None:
+    assert configure(OTEL_SERVICE_NAME="mine")[2] == "mine"
+
+
+def test_an_unknown_exporter_is_refused() -> None:
+    with pytest.raises(SettingsError, match="OTEL_TRACES_EXPORTER: jaeger is not one of"):
+        exporters.configure({"OTEL_TRACES_EXPORTER": "console,jaeger"}, "1")

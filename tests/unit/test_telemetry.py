@@ -1,0 +1,88 @@
+"""Stages, items and spans as they reach an exporter, in processes of their own, as providers are global."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+PROGRAM = """\
+import json
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+tracers = TracerProvider()
+tracers.add_span_processor(SimpleSpanProcessor(spans))
+trace.set_tracer_provider(tracers)
+metrics.set_meter_provider(MeterProvider([reader]))
+
+from inference import telemetry
+from inference.errors import ImageNotFound
+from inference.telemetry import Stage, Timings
+
+timings = Timings()
+with telemetry.span("batch.item", parent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
+    with telemetry.labelled(model="digits", model_version="1"):
+        with telemetry.counted_item("batch"), telemetry.stage(Stage.DECODE, timings):
+            pass
+        telemetry.record_stage(Stage.QUEUE, 0.25, timings)
+        travelling = telemetry.traceparent()
+try:
+    with telemetry.span("failing"), telemetry.counted_item("http"):
+        raise ImageNotFound("https://host/secret")
+except ImageNotFound:
+    pass
+telemetry.count_bug("score")
+
+points = [
+    [metric.name, dict(point.attributes), getattr(point, "sum", getattr(point, "value", None)), metric.unit]
+    for resource in reader.get_metrics_data().resource_metrics
+    for scope in resource.scope_metrics for metric in scope.metrics for point in metric.data.data_points
+]
+told = [[s.name, format(s.context.trace_id, "032x"), dict(s.attributes), s.status.is_ok, len(s.events)]
+        for s in spans.get_finished_spans()]
+print(json.dumps({"points": points, "spans": told, "travelling": travelling, "timings": timings.as_dict()}))
+"""
+
+
+def run(program: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_stages_items_and_bugs_are_recorded_with_labels_of_low_cardinality() -> None:
+    told = run(PROGRAM)
+
+    points = {(name, *sorted(attributes.items())): (value, unit) for name, attributes, value, unit in told["points"]}
+    labels = [("model", "digits"), ("model_version", "1")]
+    assert points[("inference.stage.duration", *labels, ("stage", "queue"))] == (0.25, "s")
+    assert ("inference.stage.duration", *labels, ("stage", "decode")) in points
+    assert points[("inference.items", ("door", "batch"), *labels, ("outcome", "ok"))][0] == 1
+    assert points[("inference.items", ("door", "http"), ("outcome", "image_not_found"))][0] == 1
+    assert points[("inference.bugs", ("where", "score"))][0] == 1
+    assert list(told["timings"]) == ["fetch", "decode", "preprocess", "queue", "run", "postprocess"]
+    assert told["timings"]["queue"] == 250
+
+
+def test_a_span_continues_the_trace_of_its_message_and_a_failed_one_tells_its_code_and_no_more() -> None:
+    told = run(PROGRAM)
+
+    spans = {name: rest for name, *rest in told["spans"]}
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert spans["batch.item"][0] == spans["inference.decode"][0] == trace_id
+    assert told["travelling"].startswith(f"00-{trace_id}-")
+    assert spans["failing"][0] != trace_id
+    assert spans["failing"][1:] == [{"error.type": "image_not_found"}, False, 0]
+    assert "secret" not in json.dumps(told)
+
+
+def test_without_an_sdk_nothing_is_traced_and_nothing_fails() -> None:
+    program = "from inference import telemetry\nimport json\n"
+    program += "with telemetry.span('x'): print(json.dumps([telemetry.traceparent(), telemetry.trace_id()]))"
+
+    assert run(program) == [None, None]
