@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+from inference.errors import ModelUnavailable
 from inference.models.catalog import Catalog, Release
 from inference.models.manifest import parse_manifest, read_manifest_bytes
 from inference.models.repository import ModelRepository, ModelVersion
@@ -63,5 +64,8 @@ class FolderSource:
         """Do nothing: there is no connection to close."""
 
     def _open(self, release: Release) -> LocalVersion:
-        version = self._repository.open(release)
-        return LocalVersion(version, parse_manifest(read_manifest_bytes(version.path)).total_bytes)
+        try:
+            version = self._repository.open(release)
+            return LocalVersion(version, parse_manifest(read_manifest_bytes(version.path)).total_bytes)
+        except ModelUnavailable as exc:
+            raise ModelUnavailable(f"{release}: {exc.message}") from exc

@@ -372,7 +372,7 @@ async def test_repository_that_cannot_be_read_takes_nothing_down(
     registry: ModelRegistry, folder: Path, clock: Clock
 ) -> None:
     session = await registry.get("tiny")
-    folder.rename(folder.with_name("elsewhere"))
+    folder.rename(folder.with_name(f"{folder.name}-elsewhere"))
     with pytest.raises(ModelUnavailable, match="cannot be read"):
         await registry.reload("tiny")
     clock.now += 2

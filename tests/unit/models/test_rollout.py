@@ -1,0 +1,341 @@
+"""How the registry follows its repository: polls, pins, canaries and the memory that sessions may take."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from inference.errors import ModelNotFound, ModelUnavailable
+from inference.models.catalog import Catalog, Release
+from inference.models.manifest import MANIFEST_NAME
+from inference.models.registry import ModelRegistry
+from inference.models.repository import ModelRepository
+from inference.models.route import position
+from inference.models.session_cache import MEMORY_BASE_BYTES, MEMORY_FACTOR
+from inference.models.source import FolderSource, LocalVersion
+from tests.unit.models.published import pixels_as_logits, write_version
+
+POLL_SECONDS = 60.0
+
+
+class Clock:
+    """A clock that goes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class CountingSource(FolderSource):
+    """A folder that counts looks, and the versions that nobody holds any more."""
+
+    def __init__(self, folder: Path, executor: ThreadPoolExecutor) -> None:
+        super().__init__(ModelRepository(folder), executor)
+        self.surveys = 0
+        self.released: list[str] = []
+
+    async def survey(self) -> Catalog:
+        self.surveys += 1
+        return await super().survey()
+
+    async def fetch(self, release: Release) -> LocalVersion:
+        local = await super().fetch(release)
+        return LocalVersion(local.version, local.bytes, lambda: self.released.append(str(release)))
+
+
+type NewRegistry = Callable[..., ModelRegistry]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_version(tmp_path, pixels_as_logits())
+    return tmp_path
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+@pytest.fixture
+def source(folder: Path, executor: ThreadPoolExecutor) -> CountingSource:
+    return CountingSource(folder, executor)
+
+
+@pytest.fixture
+def new_registry(source: CountingSource, executor: ThreadPoolExecutor, clock: Clock) -> NewRegistry:
+    def new_registry(**options: object) -> ModelRegistry:
+        chosen = {"poll_seconds": POLL_SECONDS, "clock": clock, **options}
+        return ModelRegistry(source, executor, **chosen)  # type: ignore[arg-type]
+
+    return new_registry
+
+
+async def version_of(registry: ModelRegistry, name: str = "tiny", key: str | None = None) -> str:
+    return (await registry.get(name, sticky_key=key)).version.version
+
+
+def serve(folder: Path, content: str, name: str = "tiny") -> None:
+    (folder / name / "serving.toml").write_text(content)
+
+
+async def test_request_after_the_interval_starts_a_poll_and_is_not_held_up_by_it(
+    new_registry: NewRegistry, folder: Path, clock: Clock
+) -> None:
+    registry = new_registry()
+    assert await version_of(registry) == "1"
+    write_version(folder, pixels_as_logits(), version="2")
+    clock.now += POLL_SECONDS - 1
+    assert await version_of(registry) == "1"
+
+    clock.now += 1
+    assert await version_of(registry) == "1"
+    await registry.poll()
+    assert await version_of(registry) == "2"
+
+
+async def test_polls_come_no_more_often_than_the_interval(
+    new_registry: NewRegistry, source: CountingSource, clock: Clock
+) -> None:
+    registry = new_registry()
+    await version_of(registry)
+    before = source.surveys
+    for _ in range(10):
+        clock.now += POLL_SECONDS / 5
+        await version_of(registry)
+        await registry.poll()
+
+    assert source.surveys == before + 2
+
+
+async def test_interval_of_zero_never_polls(new_registry: NewRegistry, source: CountingSource, clock: Clock) -> None:
+    registry = new_registry(poll_seconds=0)
+    await version_of(registry)
+    before = source.surveys
+    clock.now += 1e9
+    await version_of(registry)
+    await registry.poll()
+
+    assert source.surveys == before
+
+
+async def test_requests_for_unknown_models_cost_one_look_a_second(
+    new_registry: NewRegistry, source: CountingSource, clock: Clock
+) -> None:
+    registry = new_registry(poll_seconds=0)
+    for number in range(20):
+        with pytest.raises(ModelNotFound):
+            await registry.get(f"other-{number}")
+    assert source.surveys == 1
+
+    clock.now += 1
+    with pytest.raises(ModelNotFound):
+        await registry.get("other")
+    assert source.surveys == 2
+
+
+async def test_poll_that_cannot_read_the_repository_is_told_and_forgotten_when_it_can_again(
+    new_registry: NewRegistry, folder: Path, clock: Clock
+) -> None:
+    registry = new_registry()
+    await version_of(registry)
+    folder.rename(folder.with_name(f"{folder.name}-elsewhere"))
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    assert (registry.problem("tiny") or "").startswith("the model repository: ")
+    assert await version_of(registry) == "1"
+
+    folder.with_name(f"{folder.name}-elsewhere").rename(folder)
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    assert registry.problem("tiny") is None
+
+
+async def test_poll_loads_nothing_that_nobody_asked_for(new_registry: NewRegistry, folder: Path, clock: Clock) -> None:
+    registry = new_registry()
+    write_version(folder, pixels_as_logits(), name="other")
+    await version_of(registry)
+    clock.now += POLL_SECONDS
+    await registry.poll()
+
+    assert [(state.name, state.state) for state in await registry.states()] == [
+        ("other", "unloaded"),
+        ("tiny", "ready"),
+    ]
+
+
+async def test_broken_version_is_tried_again_by_polls_ever_more_rarely(
+    new_registry: NewRegistry, folder: Path, clock: Clock, source: CountingSource
+) -> None:
+    registry = new_registry(retry_failed_after_seconds=30)
+    await version_of(registry)
+    write_version(folder, b"broken", version="2")
+    for _ in range(10):
+        clock.now += POLL_SECONDS
+        await registry.poll()
+
+    # Of ten polls, those after 0, 60, 120, 240 and 480 seconds.
+    assert source.released.count("tiny:2") == 5
+
+
+async def test_pinned_version_serves_from_the_next_poll_and_a_removed_pin_goes_back(
+    new_registry: NewRegistry, folder: Path, clock: Clock
+) -> None:
+    registry = new_registry()
+    write_version(folder, pixels_as_logits(), version="2")
+    assert await version_of(registry) == "2"
+    serve(folder, "version = 1")
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    assert await version_of(registry) == "1"
+
+    (folder / "tiny" / "serving.toml").unlink()
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    assert await version_of(registry) == "2"
+
+
+async def canary_registry(new_registry: NewRegistry, folder: Path, share: float) -> ModelRegistry:
+    write_version(folder, pixels_as_logits(), version="2")
+    serve(folder, f"[canary]\nversion = 2\nshare = {share}\n")
+    registry = new_registry()
+    await registry.get("tiny")
+    await registry.get("tiny", "2")  # waits for the load that is under way
+    return registry
+
+
+async def test_canary_gets_its_share_and_each_request_id_always_the_same_version(
+    new_registry: NewRegistry, folder: Path
+) -> None:
+    registry = await canary_registry(new_registry, folder, 0.25)
+    keys = [f"request-{number}" for number in range(2000)]
+    versions = [await version_of(registry, key=key) for key in keys]
+
+    assert 0.21 < versions.count("2") / len(keys) < 0.29
+    assert [await version_of(registry, key=key) for key in keys] == versions
+
+
+async def test_caller_without_a_request_id_never_gets_the_canary(new_registry: NewRegistry, folder: Path) -> None:
+    registry = await canary_registry(new_registry, folder, 1.0)
+
+    assert await version_of(registry, key="any") == "2"
+    # As batches do: a share of the requests is not a whole batch.
+    assert await version_of(registry) == "1"
+    assert (await registry.get("tiny", "1", sticky_key="any")).version.version == "1"
+
+
+async def test_states_name_the_canary_and_its_share(new_registry: NewRegistry, folder: Path) -> None:
+    registry = await canary_registry(new_registry, folder, 0.1)
+
+    assert [(s.version, s.is_default, s.canary_share) for s in await registry.states()] == [
+        ("1", True, None),
+        ("2", False, 0.1),
+    ]
+
+
+async def test_canary_that_cannot_be_loaded_takes_no_request(new_registry: NewRegistry, folder: Path) -> None:
+    write_version(folder, b"broken", version="2")
+    serve(folder, "[canary]\nversion = 2\nshare = 1.0\n")
+    registry = new_registry()
+
+    assert {await version_of(registry, key=str(number)) for number in range(20)} == {"1"}
+
+
+async def test_canary_that_was_taken_back_serves_no_longer(
+    new_registry: NewRegistry, folder: Path, clock: Clock
+) -> None:
+    registry = await canary_registry(new_registry, folder, 1.0)
+    (folder / "tiny" / "2" / MANIFEST_NAME).unlink()
+    clock.now += POLL_SECONDS
+    await registry.poll()
+
+    assert await version_of(registry, key="any") == "1"
+
+
+def test_positions_are_even_and_fixed() -> None:
+    positions = sorted(position(f"tiny:2:{number}") for number in range(4000))
+
+    assert all(abs(value - index / 4000) < 0.03 for index, value in enumerate(positions))
+    # Equal in every process and release: a caller stays where it is while a rollout lasts.
+    assert round(position("tiny:2:request-1"), 6) == 0.189734
+
+
+async def memory_of_one(folder: Path, source: CountingSource) -> int:
+    model = (await source.survey()).find("tiny")
+    return MEMORY_FACTOR * (await source.fetch(model.release("1"))).bytes + MEMORY_BASE_BYTES
+
+
+async def test_least_recently_used_session_makes_room(
+    new_registry: NewRegistry, folder: Path, source: CountingSource, clock: Clock
+) -> None:
+    for name in ("b", "c"):
+        write_version(folder, pixels_as_logits(), name=name)
+    registry = new_registry(memory_bytes=2 * await memory_of_one(folder, source))
+    for name in ("tiny", "b", "tiny", "c"):
+        clock.now += 1
+        await registry.get(name)
+
+    assert {state.name: state.state for state in await registry.states()} == {
+        "b": "unloaded",
+        "c": "ready",
+        "tiny": "ready",
+    }
+    assert await version_of(registry, "b") == "1"
+
+
+async def test_pinned_models_are_never_dropped_and_others_wait_for_room(
+    new_registry: NewRegistry, folder: Path, source: CountingSource
+) -> None:
+    for name in ("b", "c"):
+        write_version(folder, pixels_as_logits(), name=name)
+    registry = new_registry(memory_bytes=2 * await memory_of_one(folder, source), pinned=["tiny", "b"])
+    await registry.load_all(["tiny", "b"])
+
+    with pytest.raises(ModelUnavailable, match=r"^c:1: it needs about 16 MiB of memory"):
+        await registry.get("c")
+    assert {state.name: state.state for state in await registry.states()} == {
+        "b": "ready",
+        "c": "failed",
+        "tiny": "ready",
+    }
+
+
+async def test_pinned_model_is_replaced_though_both_versions_take_more_than_the_bound(
+    new_registry: NewRegistry, folder: Path, source: CountingSource
+) -> None:
+    registry = new_registry(memory_bytes=await memory_of_one(folder, source), pinned=["tiny"])
+    await registry.load_all(["tiny"])
+    write_version(folder, pixels_as_logits(), version="2")
+    await registry.reload("tiny")
+
+    assert await version_of(registry) == "2"
+
+
+async def test_files_are_held_for_as_long_as_anybody_holds_the_session(
+    new_registry: NewRegistry, folder: Path, source: CountingSource
+) -> None:
+    registry = new_registry()
+    session = await registry.get("tiny")
+    write_version(folder, pixels_as_logits(), version="2")
+    await registry.reload("tiny")
+    gc.collect()
+    assert source.released == []
+
+    gone = weakref.ref(session)
+    del session
+    gc.collect()
+    assert gone() is None
+    assert source.released == ["tiny:1"]
