@@ -68,9 +68,16 @@ class Services:
                 _log.warning("Storage is not ready: %s", failure, extra={"action": "storage_not_ready"})
 
     async def close(self) -> None:
-        """Close connections and threads, the last opened first."""
+        """Close connections and threads, the last opened first, even when the loop is ending meanwhile."""
+        cancelled: asyncio.CancelledError | None = None
         for close in reversed(self.closers):
-            await close()
+            try:
+                await close()
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                await close()
+        if cancelled is not None:
+            raise cancelled
 
 
 def build(environ: Mapping[str, str]) -> Services:
