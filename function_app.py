@@ -219,7 +219,7 @@ async def oip_unload(req: func.HttpRequest) -> func.HttpResponse:
 
 
 # Tritonclient reads an error from the body, which a 404 of the host itself does not have.
-@app.route("v2/{*path}", methods=["GET", "POST"])
+@app.route("v2/{area}/{*path}", methods=["GET", "POST"])
 async def oip_unsupported(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("oip_unsupported", req)
 

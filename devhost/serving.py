@@ -39,8 +39,13 @@ async def serve_http(host: AdministeredHost, options: HostOptions) -> web.Server
         body_limit_bytes=limit,
     )
     # The low-level server: aiohttp's own router, middlewares and access log have no part in a Functions host.
+    # Kestrel hands a body with Content-Encoding on as it came.
     server = web.Server(
-        handler, request_factory=_RequestFactory(limit), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS
+        handler,
+        request_factory=_RequestFactory(limit),
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        auto_decompress=False,
     )
     runner = web.ServerRunner(server, shutdown_timeout=NO_LIMIT_SECONDS)
     await runner.setup()

@@ -74,7 +74,7 @@ def test_the_functions_are_these() -> None:
         "oip_index": ("v2/repository/index", post, "FUNCTION"),
         "oip_load": ("v2/repository/models/{model}/load", post, "ADMIN"),
         "oip_unload": ("v2/repository/models/{model}/unload", post, "ADMIN"),
-        "oip_unsupported": ("v2/{*path}", both, "FUNCTION"),
+        "oip_unsupported": ("v2/{area}/{*path}", both, "FUNCTION"),
     }
     for whose, path in {"oip_model": "v2/models/{model}", "oip_version": "v2/models/{model}/versions/{version}"}.items():
         http |= {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 import socket
 from collections.abc import Iterator
@@ -154,6 +155,13 @@ async def test_bodies_come_back_byte_for_byte(host: HostProcess, client: aiohttp
     async with client.post(f"{host.url}/api/echo", data=BytesIO(body)) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "application/octet-stream"
+        assert await response.read() == body
+
+
+async def test_a_compressed_body_is_passed_on_as_it_came(host: HostProcess, client: aiohttp.ClientSession) -> None:
+    body = gzip.compress(b"a" * 1000)
+
+    async with client.post(f"{host.url}/api/echo", data=body, headers={"content-encoding": "gzip"}) as response:
         assert await response.read() == body
 
 

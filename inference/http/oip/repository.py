@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 
-from inference.errors import InvalidRequest, ModelNotFound, NotFound
+from inference.errors import InvalidRequest, ModelUnavailable, NotFound
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
 from inference.http.queries import explain_problem
@@ -43,6 +43,7 @@ class RepositoryRoutes:
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
+        self._unloaded: set[str] = set()
 
     async def index(self, request: Request) -> Response:
         """List every version of every model."""
@@ -61,16 +62,27 @@ class RepositoryRoutes:
             await self._registry.reload(name)
         except NotFound as exc:
             raise type(exc)(unknown(name)) from None
+        self._unloaded.discard(name)
         return Response(200)
 
     async def unload(self, request: Request) -> Response:
-        """Give up the model in this process, its memory with it, until it is loaded again."""
+        """Free the memory that the model takes in this process; the next request for it loads it again."""
         _read(_Control, request.body)
         name = request.path["model"]
-        if name not in {state.name for state in await self._registry.states()}:
-            raise ModelNotFound(unknown(name))
-        self._registry.unload(name)
+        try:
+            await self._registry.unload(name)
+        except NotFound as exc:
+            raise type(exc)(unknown(name)) from None
+        self._unloaded.add(name)
         return Response(200)
+
+    async def check_loaded(self, name: str) -> None:
+        """Raise ModelUnavailable for a model that was unloaded and not asked for since: its probe must not load it."""
+        if name not in self._unloaded:
+            return
+        if not any(state.name == name and state.session is not None for state in await self._registry.states()):
+            raise ModelUnavailable(f"{name} was unloaded; loading it, or the next infer request, brings it back.")
+        self._unloaded.discard(name)
 
 
 def _describe(state: ModelState) -> dict[str, str]:

@@ -70,7 +70,8 @@ class OipRoutes:
         return json_response(describe_model(session, versions))
 
     async def model_ready(self, request: Request) -> Response:
-        """Say 200 when the model can infer, loading it first. Raises ModelUnavailable when it cannot."""
+        """Say 200 when the model can infer, loading it first unless it was unloaded. Raises ModelUnavailable."""
+        await self._repository.check_loaded(request.path["model"])
         session = await find_session(self._registry, request)
         return json_response({"name": session.version.name, "ready": True})
 
@@ -92,4 +93,5 @@ class OipRoutes:
 
     async def unsupported(self, request: Request) -> Response:
         """Refuse any other route with a sentence, where the Functions host would send an empty body."""
-        raise NotFound(f"There is no {request.method} /v2/{request.path.get('path', '')[:200]} here.")
+        path = "/".join(filter(None, (request.path.get("area"), request.path.get("path"))))
+        raise NotFound(f"There is no {request.method} /v2/{path[:200]} here.")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from inference.http.openapi import batch_operations, failures, score_operations, service_operations
+from inference.http.openapi import batch_operations, failures, oip_operations, score_operations, service_operations
 from inference.http.openapi.batch_schemas import batch_schemas
+from inference.http.openapi.oip_schemas import oip_schemas
 from inference.http.openapi.operation import Operation
 from inference.http.openapi.score_schemas import score_schemas
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *score_operations.OPERATIONS,
     *batch_operations.OPERATIONS,
+    *oip_operations.OPERATIONS,
     *service_operations.OPERATIONS,
 )
 
@@ -23,6 +25,7 @@ _TAGS = {
     "Models": "What is served.",
     "Batches": "A manifest of images, scored in the background; none of them is lost.",
     "Dead letters": "Why images failed, and how to try them again.",
+    "Open Inference Protocol": "Tensors in and out, for clients of Triton, KServe and OpenVINO Model Server.",
     "Service": "Health, readiness, version and this description.",
 }
 _DESCRIPTION = (
@@ -47,6 +50,7 @@ def document(version: str, base_url: str) -> dict[str, Any]:
             "schemas": {
                 **score_schemas(),
                 **batch_schemas(),
+                **oip_schemas(),
                 **service_operations.service_schemas(),
                 **_error_schemas(),
             },

@@ -110,6 +110,17 @@ OPERATIONS = (
             200: {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
         },
     ),
+    Operation(
+        id="swagger",
+        method="GET",
+        path="/swagger.json",
+        tag="Service",
+        summary="Describe this API where clients of Azure ML look for it",
+        is_anonymous=True,
+        replies={
+            200: {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
+    ),
     _page("docs", "/docs", "Describe this API to a reader"),
     _page("ui", "/ui", "Open the console"),
 )
