@@ -79,9 +79,9 @@ def _infer(name: str, path: str, whose: str) -> Operation:
 
 
 def _model_operations(name: str, path: str, whose: str) -> list[Operation]:
-    tensor = {"name": "input", "datatype": "FP32", "shape": [-1, 1, 28, 28]}
+    tensor = {"name": "input", "datatype": "FP32", "shape": [-1, 1, 16, 16]}
     model = {"name": "digits", "versions": ["1"], "platform": PLATFORM, "inputs": [tensor], "outputs": [_LOGITS]}
-    configured = {"name": "input", "data_type": "TYPE_FP32", "dims": [1, 28, 28], "format": "FORMAT_NCHW"}
+    configured = {"name": "input", "data_type": "TYPE_FP32", "dims": [1, 16, 16], "format": "FORMAT_NCHW"}
     config = {
         "name": "digits",
         "platform": PLATFORM,
