@@ -1,9 +1,14 @@
-"""Owns the reading of host.json: the few sections that the local host acts on, checked as the real host checks them."""
+"""Owns the reading of host.json: the few sections that the local host acts on, checked as the real host checks them.
+
+App settings named `AzureFunctionsJobHost__section__key` override it, as on the real host ("Override host.json values"
+in learn.microsoft.com/azure/azure-functions/functions-host-json).
+"""
 
 import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,8 @@ from typing import Any
 from devhost.errors import ConfigurationError
 
 _TIME_SPAN = re.compile(r"^(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?$")
+
+_OVERRIDE = "azurefunctionsjobhost__"
 
 #: functionTimeout where the plan sets no bound (ScriptJobHostOptionsSetup): 30 minutes.
 DEFAULT_FUNCTION_TIMEOUT_SECONDS = 30 * 60.0
@@ -37,8 +44,10 @@ class HostJson:
     queues: QueueOptions = field(default_factory=QueueOptions)
 
 
-def read_host_json(path: Path, *, is_development: bool, processors: int | None = None) -> HostJson:
-    """Read host.json.
+def read_host_json(
+    path: Path, *, is_development: bool, settings: Mapping[str, str] | None = None, processors: int | None = None
+) -> HostJson:
+    """Read host.json under the overrides among the app settings.
 
     `is_development` selects the extension's 2-second polling interval for AZURE_FUNCTIONS_ENVIRONMENT=Development.
     Raises ConfigurationError with one sentence when the file is missing, is not JSON or holds a value out of bounds.
@@ -51,7 +60,7 @@ def read_host_json(path: Path, *, is_development: bool, processors: int | None =
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"host.json is not valid JSON: {error}.") from error
-    root = _Section(document, "host.json")
+    root = _Section(document, "host.json", _overrides(settings or {}))
     if root.text("version", "2.0") != "2.0":
         raise ConfigurationError('host.json: "version" must be "2.0".')
     extensions = root.section("extensions")
@@ -92,17 +101,21 @@ def _queue_options(queues: "_Section", is_development: bool, processors: int) ->
 class _Section:
     """One JSON object of host.json; keys are matched without regard to case, as .NET configuration does."""
 
-    def __init__(self, value: Any, where: str) -> None:
+    def __init__(self, value: Any, where: str, overrides: Mapping[tuple[str, ...], str]) -> None:
         if not isinstance(value, dict):
             raise ConfigurationError(f"{where} must be a JSON object.")
         self._values = {str(key).lower(): item for key, item in value.items()}
+        self._values |= {path[0]: text for path, text in overrides.items() if len(path) == 1}
         self._where = where
+        self._overrides = overrides
 
     def _name(self, key: str) -> str:
         return f"{self._where}: {key}" if self._where == "host.json" else f"{self._where}.{key}"
 
     def section(self, key: str) -> "_Section":
-        return _Section(self._values.get(key.lower()) or {}, self._name(key))
+        name = key.lower()
+        below = {path[1:]: text for path, text in self._overrides.items() if path[0] == name and len(path) > 1}
+        return _Section(self._values.get(name) or {}, self._name(key), below)
 
     def text(self, key: str, default: str) -> str:
         value = self._values.get(key.lower(), default)
@@ -112,6 +125,8 @@ class _Section:
 
     def integer(self, key: str, default: int, *, minimum: int, maximum: int | None = None) -> int:
         value = self._values.get(key.lower(), default)
+        if isinstance(value, str) and value.isdecimal():  # an override is text, and .NET converts it
+            value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigurationError(f"{self._name(key)} must be a whole number.")
         if value < minimum or (maximum is not None and value > maximum):
@@ -131,3 +146,12 @@ class _Section:
             raise ConfigurationError(f'{self._name(key)} must be a time span such as "00:00:30".')
         whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
         return whole + float(f"0.{fraction or 0}")
+
+
+def _overrides(settings: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Return the overriding values by their path, in lower case."""
+    return {
+        tuple(name.lower().removeprefix(_OVERRIDE).split("__")): text
+        for name, text in settings.items()
+        if name.lower().startswith(_OVERRIDE)
+    }

@@ -33,7 +33,7 @@ def launch(
                 f"Skipping '{name}' from local settings as it's already defined in current environment variables."
             )
         is_development = merged.get("AZURE_FUNCTIONS_ENVIRONMENT", "Development") == "Development"
-        host_json = read_host_json(app_dir / "host.json", is_development=is_development)
+        host_json = read_host_json(app_dir / "host.json", is_development=is_development, settings=merged)
         chosen_port = next(choice for choice in (port, local.port, DEFAULT_PORT) if choice is not None)
         listener = reserve_listener(address or local.address or DEFAULT_ADDRESS, chosen_port)
         options = HostOptions(

@@ -52,6 +52,31 @@ def test_a_function_timeout_of_minus_one_is_none(tmp_path: Path) -> None:
     assert read(tmp_path, {"version": "2.0", "functionTimeout": "-1"}).function_timeout_seconds == math.inf
 
 
+def test_app_settings_override_host_json_as_on_the_real_host(tmp_path: Path) -> None:
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps({"version": "2.0", "extensions": {"queues": {"batchSize": 4, "maxDequeueCount": 7}}}))
+    settings = {
+        "AzureFunctionsJobHost__functionTimeout": "00:00:05",
+        "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
+        "azurefunctionsjobhost__Extensions__Queues__BatchSize": "2",
+        "AzureFunctionsJobHost__logging__logLevel__default": "Debug",
+        "BATCHSIZE": "9",
+    }
+
+    host = read_host_json(path, is_development=True, settings=settings, processors=2)
+
+    assert host == HostJson("api", 5.0, QueueOptions(2, 2, 7, 1.0, 2.0, is_base64=True))
+
+
+def test_an_override_is_checked_as_the_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "host.json"
+    path.write_text('{"version": "2.0"}')
+    settings = {"AzureFunctionsJobHost__extensions__queues__batchSize": "many"}
+
+    with pytest.raises(ConfigurationError, match=r"extensions\.queues\.batchSize must be a whole number"):
+        read_host_json(path, is_development=True, settings=settings)
+
+
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
