@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from inference.errors import InferenceError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from inference.errors import InferenceError, InvalidRequest, InvalidText, PayloadTooLarge, UnsupportedMediaType
 from inference.http.bodies import ScoreRequest, read_score_request
 from inference.http.messages import Request
 from inference.scorer import ScoreParameters, Source
@@ -17,10 +17,16 @@ PIXELS = b"\x89PNG\r\n\x1a\n\x00\xff"
 
 
 def read(
-    body: bytes = b"", content_type: str = "", *, method: str = "POST", query: dict[str, str] | None = None
+    body: bytes = b"",
+    content_type: str = "",
+    *,
+    method: str = "POST",
+    query: dict[str, str] | None = None,
+    takes_text: bool = False,
 ) -> ScoreRequest:
     headers = {"content-type": content_type} if content_type else {}
-    return read_score_request(Request(method, "", query=query or {}, headers=headers, body=body), LIMITS)
+    request = Request(method, "", query=query or {}, headers=headers, body=body)
+    return read_score_request(request, LIMITS, takes_text=takes_text)
 
 
 def read_json(value: Any) -> ScoreRequest:
@@ -52,6 +58,32 @@ def test_a_url() -> None:
 
 def test_base64_data() -> None:
     assert sources(read_json({"data": base64.b64encode(PIXELS).decode()})) == [Source(data=PIXELS)]
+
+
+def test_a_text() -> None:
+    assert sources(read_json({"text": "Hagel. 屋根"})) == [Source(text="Hagel. 屋根")]
+    assert sources(read_json({"text": ""})) == [Source(text="")]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "Text/Plain; charset=utf-8"])
+def test_a_raw_text_with_parameters_in_the_query(content_type: str) -> None:
+    request = read("Hagel. 屋根".encode(), content_type, query={"top_k": "1"}, takes_text=True)
+
+    assert sources(request) == [Source(text="Hagel. 屋根")]
+    assert request.parameters == ScoreParameters(top_k=1)
+
+
+def test_a_raw_text_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(InvalidText):
+        read(b"\xff", "text/plain", takes_text=True)
+
+
+def test_parameters_of_detection_in_json_and_in_the_query() -> None:
+    wanted = ScoreParameters(score_threshold=0.1, iou_threshold=0.2, max_detections=3)
+    query = {"score_threshold": "0.1", "iou_threshold": ".2", "max_detections": "3"}
+
+    assert read(PIXELS, "image/png", query=query).parameters == wanted
+    assert read_json({"url": "https://host/a", "parameters": wanted.model_dump()}).parameters == wanted
 
 
 def test_inputs_keep_their_order_and_ids() -> None:
@@ -124,6 +156,15 @@ def test_get_takes_the_url_from_the_query() -> None:
         {"url": 7},
         {"url": "https://host/" + "a" * 2048},
         {"url": "https://host/a", "data": "aGk="},
+        {"url": "https://host/a", "text": "a"},
+        {"data": "aGk=", "text": "a"},
+        {"text": 7},
+        {"text": ["a"]},
+        {"inputs": [{"text": "a", "url": "https://host/a"}]},
+        {"url": "https://host/a", "parameters": {"iou_threshold": 1.5}},
+        {"url": "https://host/a", "parameters": {"score_threshold": -0.1}},
+        {"url": "https://host/a", "parameters": {"max_detections": 1001}},
+        {"url": "https://host/a", "parameters": {"max_detections": 2.5}},
         {"url": "https://host/a", "inputs": [{"url": "https://host/a"}]},
         {"url": "https://host/a", "surprise": 1},
         {"data": "not base64!"},
