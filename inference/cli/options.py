@@ -27,5 +27,23 @@ SinceOption = Annotated[
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+RepositoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repository",
+        metavar="FOLDER|URL",
+        show_default=False,
+        help="A folder, or the url of a container (and a prefix in it).",
+    ),
+]
+RepositoryStorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="ONNXFN_STORAGE",
+        show_default=False,
+        help="Connection string of a container's account; without one your Azure login is used.",
+    ),
+]
 
 DEFAULT_URL = "http://localhost:7071"

@@ -100,6 +100,17 @@ class PublishedModel:
             return None
         return self.releases.get(str(canary.version))
 
+    def describe(self) -> dict[str, object]:
+        """Return what a listing shows."""
+        canary = self.canary()
+        return {
+            "name": self.name,
+            "version": self.candidates()[0].version if self.problem is None else None,
+            "versions": list(self.releases),
+            "canary": canary.version if canary is not None else None,
+            "problem": self.problem,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:

@@ -77,9 +77,7 @@ class ModelRepository:
 
     def open(self, release: Release) -> ModelVersion:
         """Return where a release lies. Raises ModelUnavailable when its manifest cannot be read any more."""
-        path = self._folder / release.name / release.version
-        digest = hashlib.sha256(read_manifest_bytes(path)).hexdigest()
-        return ModelVersion(release.name, release.version, path, digest)
+        return open_folder(self._folder / release.name / release.version)
 
     def _find(self, name: str) -> PublishedModel:
         name, _ = parse_reference(name)
@@ -101,6 +99,13 @@ class ModelRepository:
         revisions = ((version, _revision(folder / version / MANIFEST_NAME)) for version in versions)
         releases = [Release(name, version, revision) for version, revision in revisions if revision is not None]
         return publish(name, releases, serving)
+
+
+def open_folder(path: Path) -> ModelVersion:
+    """Return the version in a folder `…/NAME/VERSION`. Raises ModelUnavailable when its manifest cannot be read."""
+    folder = path.absolute()
+    digest = hashlib.sha256(read_manifest_bytes(folder)).hexdigest()
+    return ModelVersion(folder.parent.name, folder.name, folder, digest)
 
 
 def _read_serving(folder: Path) -> bytes | None:

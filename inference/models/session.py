@@ -138,6 +138,12 @@ def read_version_manifest(version: ModelVersion) -> Manifest:
     return manifest
 
 
+def read_model_signature(version: ModelVersion) -> Signature:
+    """Return what a version's graph declares, its manifest or none aside. Raises ModelUnavailable."""
+    with _naming(version):
+        return _signature(_create_session(version, 1, spinning=False))
+
+
 def load_session(
     version: ModelVersion, *, threads: int | None = None, spinning: bool = False, score_scripts: bool = False
 ) -> ModelSession:
