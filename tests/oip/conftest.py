@@ -45,7 +45,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     storage: str = request.getfixturevalue("azurite")
     settings = {"INFERENCE_MODEL_REPOSITORY": str(folder), "INFERENCE_DEFAULT_MODEL": "simple"}
     with HostProcess(ROOT, environment=environment(storage, **settings)) as host:
-        asyncio.run(_wait_until_ready(f"{host.url}/api/"))
+        asyncio.run(wait_until_ready(f"{host.url}/api/"))
         names = {path.name: path.name for path in folder.iterdir()}
         yield Server(f"{host.url}/api", {**names, "add": "simple", "image": "pixels"}, is_ours=True)
 
@@ -58,6 +58,6 @@ def ours(server: Server) -> Server:
     return server
 
 
-async def _wait_until_ready(url: str) -> None:
+async def wait_until_ready(url: str) -> None:
     async with aiohttp.ClientSession(url) as session:
         await ready(session)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from tests.unit.models.published import build_model, pixels_as_logits, write_version
+from tests.unit.models.published import Shape, build_model, pixels_as_logits, write_version
 
 #: Datatype → ONNX's element type.
 KINDS = {
@@ -46,7 +46,7 @@ LABELS = ("top left", "top right", "bottom left", "bottom right")
 
 def identity(datatype: str) -> bytes:
     """A model whose output is its input, a matrix of any size."""
-    tensor = (KINDS[datatype], ["rows", "columns"])
+    tensor: tuple[int, Shape] = (KINDS[datatype], ["rows", "columns"])
     return build_model(
         [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])], inputs={"INPUT0": tensor}, outputs={"OUTPUT0": tensor}
     )
@@ -54,7 +54,7 @@ def identity(datatype: str) -> bytes:
 
 def sum_and_difference() -> bytes:
     """The same contract as Triton's example model `simple`, but for the batch dimension, which may have any size."""
-    tensor = (TensorProto.INT32, ["batch", 16])
+    tensor: tuple[int, Shape] = (TensorProto.INT32, ["batch", 16])
     return build_model(
         [
             helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),

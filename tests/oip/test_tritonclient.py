@@ -61,7 +61,7 @@ def test_sum_and_difference(client: Any, server: Server, binary_in: bool, binary
 
 @pytest.mark.parametrize("datatype", [*DTYPES])
 def test_every_datatype_survives(client: Any, server: Server, datatype: str) -> None:
-    array = np.array([[0, 1, 1], [1, 0, 100]]).astype(DTYPES[datatype])
+    array: Any = np.array([[0, 1, 1], [1, 0, 100]]).astype(DTYPES[datatype])
 
     result = client.infer(server.model(f"identity_{datatype.lower()}"), [given("INPUT0", array, datatype)])
 

@@ -37,13 +37,17 @@ class DescribedApi:
             body = await response.read()
             described = operation["responses"][str(response.status)]
             assert response.headers["x-request-id"]
+            if "content" not in described:
+                assert body == b""
+                self.seen.add((operation_id, response.status))
+                return None
             media_type = response.headers["content-type"].partition(";")[0]
             schema = described["content"][media_type]["schema"]
             if media_type == "application/json":
                 value = await response.json()
                 assert list(problems(value, schema, self.document)) == [], operation_id
             else:
-                value = body.decode()
+                value = body if media_type == "application/octet-stream" else body.decode()
         self.seen.add((operation_id, response.status))
         return value
 
@@ -58,6 +62,7 @@ async def test_every_operation_answers_as_it_is_described(azurite: str) -> None:
                 await score(api, origin)
                 await run_a_batch(api, origin)
                 await look_at_the_service(api)
+                await speak_the_protocol(api)
 
     described = {one["operationId"] for methods in api.document["paths"].values() for one in methods.values()}
     assert {operation for operation, _ in api.seen} == described
@@ -116,7 +121,32 @@ async def run_a_batch(api: DescribedApi, origin: Origin) -> None:
 
 
 async def look_at_the_service(api: DescribedApi) -> None:
-    for operation in ("list_models", "health", "ready", "version", "openapi", "docs", "ui"):
+    for operation in ("list_models", "health", "ready", "version", "openapi", "swagger", "docs", "ui"):
         await api.call(operation)
     await api.call("show_model", {"model": "digits"})
     await api.call("show_model", {"model": "nobody"})
+    await api.call("reload_model", {"model": "digits"})
+
+
+async def speak_the_protocol(api: DescribedApi) -> None:
+    for operation in ("oip_server", "oip_live", "oip_ready", "oip_statistics", "oip_index"):
+        await api.call(operation)
+    await api.call("oip_index", json={"ready": "yes"})
+    version = {"model": "digits", "version": "1"}
+    image = {"name": "input", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(SEVEN).decode()]}
+    for whose in ("oip_model", "oip_version"):
+        for what in ("", "_ready", "_config", "_statistics"):
+            await api.call(whose + what, version)
+            await api.call(whose + what, version | {"model": "nobody"})
+        await api.call(f"{whose}_infer", version, json={"inputs": [image]})
+        binary = {"parameters": {"binary_data_output": True}}
+        await api.call(f"{whose}_infer", version, json={"inputs": [image], "id": "a", **binary})
+        await api.call(f"{whose}_infer", version, json={"inputs": []})
+        await api.call(f"{whose}_infer", version, json={"inputs": [{**image, "data": ["aGk="]}]})
+        await api.call(f"{whose}_infer", version, data=b"x", headers={"content-encoding": "br"})
+        await api.call(f"{whose}_infer", version | {"model": "nobody"}, json={})
+    for verb in ("unload", "load"):
+        await api.call(f"oip_{verb}", version)
+        await api.call(f"oip_{verb}", {"model": "nobody"})
+        await api.call(f"oip_{verb}", version, data=b"no json")
+    assert {status for operation, status in api.seen if operation == "oip_model_infer"} == {200, 400, 404, 415, 422}

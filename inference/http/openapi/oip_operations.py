@@ -13,8 +13,26 @@ from inference.http.oip.requests import HEADER_LENGTH
 from inference.http.openapi.operation import Json, Operation, reply
 
 _TAG = "Open Inference Protocol"
-_MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, errors.Unavailable)
-_BODY_ERRORS = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType)
+#: The repository may be in storage, its cache on a disk that is full.
+_LOADING: tuple[type[errors.InferenceError], ...] = (
+    errors.ModelUnavailable,
+    errors.StorageUnavailable,
+    errors.StorageForbidden,
+    errors.InsufficientStorage,
+)
+_MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, *_LOADING)
+_INFERRING = (
+    *_MODEL,
+    errors.InvalidRequest,
+    errors.PayloadTooLarge,
+    errors.UnsupportedMediaType,
+    errors.InvalidImage,
+    errors.UnsupportedImage,
+    errors.ImageTooLarge,
+    errors.InferenceFailed,
+    errors.Overloaded,
+    errors.DeadlineExceeded,
+)
 
 _INFER_DESCRIPTION = (
     "JSON, or JSON and binary tensors behind it, its length in the header below; with a length of 0 the whole body is"
@@ -74,7 +92,7 @@ def _infer(name: str, path: str, whose: str) -> Operation:
         description=_INFER_DESCRIPTION,
         parameters=(header,),
         body=body,
-        raises=(*_BODY_ERRORS, *_MODEL, errors.ItemRejected, errors.InferenceFailed),
+        raises=_INFERRING,
     )
 
 
@@ -138,7 +156,7 @@ def _control(verb: str, summary: str, description: str, *raises: type[errors.Inf
         is_admin=True,
         body=_json_body("OipControlRequest"),
         is_body_required=False,
-        raises=(errors.InvalidRequest, errors.ModelNotFound, errors.Unavailable, *raises),
+        raises=(errors.InvalidRequest, errors.ModelNotFound, *_LOADING, *raises),
     )
 
 
@@ -166,7 +184,7 @@ OPERATIONS = (
         "/models/stats",
         "Tell what this process inferred with every loaded model",
         reply("Counts and durations since the process began.", "OipStatistics", example=_STATISTICS),
-        raises=(errors.Unavailable,),
+        raises=_LOADING,
     ),
     *_model_operations("oip_model", "/models/{model}", "a model's serving version"),
     *_model_operations("oip_version", "/models/{model}/versions/{version}", "one version of a model"),
@@ -178,7 +196,7 @@ OPERATIONS = (
         "POST",
         body=_json_body("OipIndexRequest", example={"ready": True}),
         is_body_required=False,
-        raises=(errors.InvalidRequest, errors.Unavailable),
+        raises=(errors.InvalidRequest, *_LOADING),
     ),
     _control(
         "load",

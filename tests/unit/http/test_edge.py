@@ -70,6 +70,18 @@ async def test_a_request_id_is_echoed_when_it_is_safe_to(given: str, echoed: boo
 
 
 @pytest.mark.parametrize(
+    ("given", "echoed"), [("4c8cafd2-62e7-4d6b-8f0b-9a4f0d9f2b11", True), ("a\r\nb", False), (None, False)]
+)
+async def test_the_id_of_azures_clients_comes_back_too(given: str | None, echoed: bool) -> None:
+    headers = {} if given is None else {"x-ms-client-request-id": given}
+
+    response = await edge.respond("score", failing(ModelNotFound()), Request("POST", "", headers=headers))
+
+    assert (response.headers.get("x-ms-client-request-id") == given) is (echoed or given is None)
+    assert response.headers["x-request-id"] != given
+
+
+@pytest.mark.parametrize(
     ("url", "headers", "base"),
     [
         ("http://localhost:7071/api/batches", {}, "http://localhost:7071/api"),
