@@ -217,13 +217,15 @@ def _signature(session: Any) -> Signature:
 
 
 def _zeros(signature: Signature, spec: ModelSpec) -> dict[str, NDArray[Any]] | None:
-    """Return an input of zeros or empty strings; None where only a real request can tell a size that fits."""
+    """Return an input of zeros or empty strings; None where only a real request can tell a size or a text that fits."""
     if spec.image is not None and spec.input_name is not None:
         size = (spec.image.height, spec.image.width)
         shape = (1, spec.image.channels, *size) if spec.image.layout == "NCHW" else (1, *size, spec.image.channels)
         return {spec.input_name: np.zeros(shape, spec.image.dtype)}
     if any(None in tensor.shape[1:] or "(" in tensor.dtype for tensor in signature.inputs):
         return None
+    if spec.task == "tensor" and any(tensor.dtype == "string" for tensor in signature.inputs):
+        return None  # strings of a tensor model may be numbers or dates, which an empty one is not
     return {tensor.name: _zero(tensor) for tensor in signature.inputs}
 
 

@@ -333,6 +333,13 @@ class TestRepository:
         assert 400 <= reply.status < 500
         assert reply.error
 
+    def test_what_cannot_be_loaded_is_said_in_tritons_words(self, ours: Server) -> None:
+        unknown = ours.request("POST", "/repository/models/nobody/load")
+        configured = ours.request("POST", "/repository/models/simple/load", b'{"parameters": {"config": "{}"}}')
+
+        assert (unknown.status, unknown.error) == (404, "failed to load 'nobody': There is no model nobody.")
+        assert configured.error.startswith("failed to load 'simple': ")
+
     @pytest.mark.parametrize(
         "body",
         [
@@ -346,3 +353,4 @@ class TestRepository:
         reply = ours.request("POST", "/repository/models/simple/load", body)
 
         assert (reply.status, reply.json()["code"]) == (400, "invalid_request")
+        assert ours.request("GET", "/models/simple/ready").status == 200

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 
-from inference.errors import InvalidRequest, ModelUnavailable, NotFound
+from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
 from inference.http.queries import explain_problem
@@ -54,14 +54,15 @@ class RepositoryRoutes:
     async def load(self, request: Request) -> Response:
         """Look at the repository anew and load what it says should serve; 200 once that is warm."""
         parameters = _read(_Control, request.body).parameters
+        name = request.path["model"]
         refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
         if refused:
-            raise InvalidRequest(f"The parameter {refused[0][:100]!r} is not taken: models come from the repository.")
-        name = request.path["model"]
+            reason = f"the parameter {refused[0][:100]!r} is not taken, models come from the repository."
+            raise InvalidRequest(_failed(name, reason))
         try:
             await self._registry.reload(name)
-        except NotFound as exc:
-            raise type(exc)(unknown(name)) from None
+        except InferenceError as exc:
+            raise type(exc)(_failed(name, exc.message), retry_after_seconds=exc.retry_after_seconds) from None
         self._unloaded.discard(name)
         return Response(200)
 
@@ -88,6 +89,11 @@ class RepositoryRoutes:
 def _describe(state: ModelState) -> dict[str, str]:
     word, reason = _STATES[state.state]
     return {"name": state.name, "version": state.version or "", "state": word, "reason": state.reason or reason}
+
+
+def _failed(name: str, reason: str) -> str:
+    """Return what Triton's examples look for when a model cannot be loaded."""
+    return f"failed to load '{name[:100]}': {reason}"
 
 
 def _read[M: BaseModel](model: type[M], body: bytes) -> M:

@@ -292,6 +292,29 @@ def test_warm_up_of_a_model_that_never_ends_is_given_up(tmp_path: Path) -> None:
         session.warm(timeout_seconds=0.05)
 
 
+def test_warm_up_gives_a_tensor_model_of_strings_none_that_it_may_not_take(tmp_path: Path) -> None:
+    texts: tuple[int, Shape] = (TensorProto.STRING, ["batch"])
+    numbers: tuple[int, Shape] = (TensorProto.INT64, ["batch"])
+    cast = helper.make_node("Cast", ["text"], ["number"], to=TensorProto.INT64)
+    model = build_model([cast], inputs={"text": texts}, outputs={"number": numbers})
+    session = load_session(write_version(tmp_path, model, toml='task = "tensor"'))
+
+    session.warm()
+
+    assert session.run_tensors({"text": np.array(["42"], object)})["number"].tolist() == [42]
+
+
+def test_run_gives_the_outputs_that_are_asked_for(tmp_path: Path) -> None:
+    single: tuple[int, Shape] = (TensorProto.FLOAT, ["batch"])
+    nodes = [helper.make_node("Neg", ["x"], ["minus"]), helper.make_node("Abs", ["x"], ["size"])]
+    model = build_model(nodes, inputs={"x": single}, outputs={"minus": single, "size": single})
+    session = load_session(write_version(tmp_path, model, toml='task = "tensor"'))
+    tensors = {"x": np.array([2], np.float32)}
+
+    assert session.run_tensors(tensors, output_names=["size"]) == {"size": [2]}
+    assert [*session.run_tensors(tensors)] == ["minus", "size"]
+
+
 def test_run_that_was_terminated_ran_out_of_time(tmp_path: Path) -> None:
     session = load_session(write_version(tmp_path, pixels_as_logits()))
     run_options = onnxruntime.RunOptions()
