@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from inference.errors import DeadlineExceeded
@@ -27,3 +28,11 @@ class Deadline:
         if left <= 0:
             raise DeadlineExceeded
         return left
+
+    async def bound[T](self, work: Awaitable[T]) -> T:
+        """Wait for `work` no longer than is left. Raises DeadlineExceeded."""
+        try:
+            async with asyncio.timeout(self.remaining()):
+                return await work
+        except TimeoutError:
+            raise DeadlineExceeded from None

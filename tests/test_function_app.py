@@ -76,7 +76,10 @@ def test_the_functions_are_these() -> None:
         "oip_unload": ("v2/repository/models/{model}/unload", post, "ADMIN"),
         "oip_unsupported": ("v2/{area}/{*path}", both, "FUNCTION"),
     }
-    for whose, path in {"oip_model": "v2/models/{model}", "oip_version": "v2/models/{model}/versions/{version}"}.items():
+    for whose, path in {
+        "oip_model": "v2/models/{model}",
+        "oip_version": "v2/models/{model}/versions/{version}",
+    }.items():
         http |= {
             whose: (path, get, "FUNCTION"),
             f"{whose}_ready": (f"{path}/ready", get, "FUNCTION"),
@@ -84,7 +87,7 @@ def test_the_functions_are_these() -> None:
             f"{whose}_statistics": (f"{path}/stats", get, "FUNCTION"),
             f"{whose}_infer": (f"{path}/infer", post, "FUNCTION"),
         }
-    expected = {name: ["httpTrigger", *rest] for name, rest in http.items()}
+    expected: dict[str, list[object]] = {name: ["httpTrigger", *rest] for name, rest in http.items()}
     for name, queue in {
         "expand_manifest": "batch-manifests",
         "score_shard": "batch-shards",

@@ -33,7 +33,7 @@ class ScoreRoutes:
         """Score what the body or the query names."""
         deadline = Deadline.after(self._limits.timeout_seconds)
         check_size(request, self._limits)
-        session = await self._scorer.session(_model(request), sticky_key=request.id)
+        session = await deadline.bound(self._scorer.session(_model(request), sticky_key=request.id))
         if isinstance(session, ScriptSession):
             return await self._run_script(request, session, deadline)
         wanted = read_score_request(request, self._limits, takes_text=session.spec.task == "text")

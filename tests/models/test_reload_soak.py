@@ -11,7 +11,7 @@ import pytest
 RELOADS = 30
 
 #: Resident memory at the end (median of the last five) may be so many times what it was at first (of the second five).
-#: The allocator keeps up to a session's worth about, more or less by chance. A session that stayed would add its 16 MiB of
+#: The allocator keeps a session's worth about, more or less by chance. A session that stayed would add its 16 MiB of
 #: weights and their packed copy with each reload: 600 MiB and more on top of about 180.
 MAX_RATIO = 1.5
 
