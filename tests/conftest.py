@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from devhost.azurite import Azurite
+from devhost.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+#: Declared when Azurite starts, which is the only time it reads them in time.
+_ACCOUNTS = 500
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +34,29 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The connection string of a running Azurite. Without Azurite tests skip, in CI they fail."""
+def new_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Give the connection string of an account that no other test uses, in one running Azurite.
+
+    Two hosts on one account would take each other's messages. Without Azurite tests skip, in CI they fail.
+    """
     executable = Path(os.environ.get("AZURITE_BIN") or _REPOSITORY / "node_modules/.bin/azurite")
     if not executable.exists():
         if os.environ.get("CI"):
             pytest.fail("Azurite is not installed, and CI must not pass without it")
         pytest.skip("Azurite is not installed: run make setup")
-    with Azurite(tmp_path_factory.mktemp("azurite"), executable=executable) as running:
-        yield running.connection_string
+    names = [f"account{number:03d}" for number in range(_ACCOUNTS)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AZURITE_ACCOUNTS", ";".join(f"{name}:{ACCOUNT_KEY}" for name in names))
+        azurite = Azurite(tmp_path_factory.mktemp("azurite"), executable=executable)
+        azurite.start()
+    unused = iter(names)
+    try:
+        yield lambda: azurite.connection_string.replace(ACCOUNT, next(unused))
+    finally:
+        azurite.stop()
+
+
+@pytest.fixture(scope="module")
+def azurite(new_account: Callable[[], str]) -> str:
+    """The connection string of an account of a running Azurite, this module's own."""
+    return new_account()

@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield Server(url.rstrip("/"), models, {"x-functions-key": key} if key else {})
         return
     folder: Path = request.getfixturevalue("repository")
-    storage: str = request.getfixturevalue("azurite")
+    storage: str = request.getfixturevalue("new_account")()
     settings = {"INFERENCE_MODEL_REPOSITORY": str(folder), "INFERENCE_DEFAULT_MODEL": "simple"}
     with HostProcess(ROOT, environment=environment(storage, **settings)) as host:
         asyncio.run(wait_until_ready(f"{host.url}/api/"))
