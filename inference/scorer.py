@@ -188,7 +188,7 @@ class Scorer:
         with stage(Stage.DECODE, timings):
             image = decode(data, self._image_limits)
         with stage(Stage.PREPROCESS, timings):
-            tensor = preprocess(image.rgb, session.spec)
+            tensor = preprocess(image.picture, session.spec)
         with stage(Stage.RUN, timings):
             outputs = session.run(tensor, run_options=termination.options)
         with stage(Stage.POSTPROCESS, timings):

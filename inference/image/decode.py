@@ -57,15 +57,20 @@ _SIDEWAYS = frozenset({5, 6, 7, 8})
 class DecodedImage:
     """An image as a viewer shows it."""
 
-    #: height x width x 3, uint8, read-only; both sides divided by `reduced_by` and rounded up.
-    rgb: NDArray[np.uint8]
-    #: Pixels of the full image, upright, also where `rgb` is smaller.
+    #: Mode RGB, loaded; both sides divided by `reduced_by` and rounded up. What only resizes it needs no array of it.
+    picture: Image.Image
+    #: Pixels of the full image, upright, also where `picture` is smaller.
     width: int
     height: int
     #: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
     format: str
-    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `rgb` lies at (x, y) * reduced_by in the full image.
+    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `picture` lies at (x, y) * reduced_by in the full image.
     reduced_by: int = 1
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The pixels of `picture` as a height x width x 3 array, read-only; a copy, made each time."""
+        return np.asarray(self.picture)
 
 
 def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None = None) -> DecodedImage:
@@ -113,7 +118,7 @@ def _load(image: Image.Image, name: str, data: bytes, target: tuple[int, int] | 
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     width, height = _turned(size, orientation)
-    return DecodedImage(np.asarray(upright), width, height, name, reduced_by)
+    return DecodedImage(upright, width, height, name, reduced_by)
 
 
 def _reduce(image: Image.Image, target: tuple[int, int]) -> int:

@@ -18,15 +18,24 @@ _RESAMPLING = {
 }
 
 
+#: Upright RGB: a height x width x 3 array, or Pillow's own picture, which it need not be copied into first.
+type Pixels = NDArray[np.uint8] | Image.Image
+
+
+def measure(pixels: Pixels) -> tuple[int, int]:
+    """Return (width, height)."""
+    return pixels.size if isinstance(pixels, Image.Image) else (pixels.shape[1], pixels.shape[0])
+
+
 def resize(
-    rgb: NDArray[np.uint8],
+    pixels: Pixels,
     size: tuple[int, int],
     interpolation: Literal["nearest", "bilinear", "bicubic"],
     box: tuple[float, float, float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return `box` (left, top, right, bottom; default: all) of a height x width x 3 array at `size` (width, height)."""
-    height, width = rgb.shape[:2]
+    """Return `box` (left, top, right, bottom; default: all) at `size` (width, height), as a height x width x 3 array."""
+    width, height = measure(pixels)
     if size == (width, height) and box in (None, (0, 0, width, height)):
-        return rgb
-    resized = Image.fromarray(rgb).resize(size, _RESAMPLING[interpolation], box=box)
-    return np.asarray(resized)
+        return np.asarray(pixels)
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    return np.asarray(picture.resize(size, _RESAMPLING[interpolation], box=box))

@@ -104,7 +104,7 @@ def score_file(session: ModelSession, data: bytes) -> ScoredFile:
     if spec.image is not None:
         image = decode(data, ImageLimits())
         frame = Frame(image.width, image.height, image.reduced_by)
-        tensor = preprocess(image.rgb, spec)
+        tensor = preprocess(image.picture, spec)
     elif spec.task == "text":
         tensor = encode_text(decode_text(data), spec)
     else:

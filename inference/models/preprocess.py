@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import InvalidRequest
-from inference.image.resize import resize
+from inference.image.resize import Pixels, measure, resize
 from inference.models.geometry import Placement, place
 from inference.models.spec import ImageSpec, ModelSpec
 
@@ -19,16 +19,16 @@ from inference.models.spec import ImageSpec, ModelSpec
 _LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 
-def preprocess(rgb: NDArray[np.uint8], spec: ModelSpec) -> NDArray[Any]:
-    """Return the tensor (1 x C x H x W or 1 x H x W x C, in the model's dtype) of a height x width x 3 image.
+def preprocess(pixels: Pixels, spec: ModelSpec) -> NDArray[Any]:
+    """Return the tensor (1 x C x H x W or 1 x H x W x C, in the model's dtype) of an image's upright RGB pixels.
 
     Raises InvalidRequest when the model takes no image.
     """
     if spec.image is None:
         raise InvalidRequest(f"This model takes {spec.task}, not an image.")
-    height, width = rgb.shape[:2]
+    width, height = measure(pixels)
     placement = place(width, height, spec.image)
-    resized = resize(rgb, placement.size, spec.image.interpolation, placement.box)
+    resized = resize(pixels, placement.size, spec.image.interpolation, placement.box)
     return _normalise(_recolor(_draw(resized, placement, spec.image), spec.image), spec.image)
 
 

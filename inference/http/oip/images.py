@@ -52,7 +52,7 @@ class ImageDecoder:
                 raise ImageTooLarge(f"The image has more than {self.max_image_bytes} bytes.")
             image = decode(data, self.limits)
         with stage(Stage.PREPROCESS, self.timings):
-            return preprocess(image.rgb, spec)
+            return preprocess(image.picture, spec)
 
 
 def _decode_base64(text: str) -> bytes:
