@@ -15,7 +15,7 @@ from typing import Any
 
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable, NotFound
-from inference.models.catalog import PublishedModel, Release, parse_reference
+from inference.models.catalog import SERVING_NAME, PublishedModel, Release, parse_reference
 from inference.models.repository import ModelVersion
 from inference.models.route import Route, renewed
 from inference.models.session import ModelSession, load_ready_session
@@ -157,7 +157,7 @@ class ModelRegistry:
     def problem(self, name: str, version: str | None = None) -> str | None:
         """Return why the version that should serve does not, though another may; None when all is as it should be."""
         route = self._routes.get((name, version))
-        return (route.problem if route is not None else None) or self._problem
+        return (route.whole_problem if route is not None else None) or self._problem
 
     async def states(self) -> list[ModelState]:
         """Return the state of every published version. Raises what the first look at the repository raised."""
@@ -216,9 +216,9 @@ class ModelRegistry:
             return old.session or exc
         route = Route()
         route.stable = await self._load_best(candidates, old, route.failed, is_pinned=key in self._pinned)
-        self._add_canary(route, published, key)
         error = route.failed[0].error if route.failed else None
         route.problem = error.message if error is not None else None
+        self._add_canary(route, published, key)
         self._replace(key, route)
         return route.session or error or ModelUnavailable(f"{name}: other models took its memory; try again.")
 
@@ -239,12 +239,16 @@ class ModelRegistry:
 
     def _add_canary(self, route: Route, published: PublishedModel, key: _Key) -> None:
         """Begin to load the canary; it takes its share once it is ready, and no request waits for it."""
-        canary = published.canary() if key[1] is None else None
-        if canary is None or published.serving.canary is None or route.stable is None:
+        wanted = published.serving.canary
+        if key[1] is not None or wanted is None or route.stable is None or str(wanted.version) == _version(route):
             return
-        if canary != route.stable.release:
-            route.canary = self._sessions.open(canary, is_pinned=key in self._pinned)
-            route.share = published.serving.canary.share
+        canary = published.canary()
+        if canary is None:
+            name = published.name
+            route.canary_problem = f"{name}: the canary of {SERVING_NAME}, version {wanted.version}, is not published."
+            return
+        route.canary = self._sessions.open(canary, is_pinned=key in self._pinned)
+        route.share = wanted.share
 
     def _replace(self, key: _Key, route: Route | None) -> None:
         """Let `route` serve the key, or nothing, and drop the sessions that no route needs any more."""
@@ -303,6 +307,10 @@ class ModelRegistry:
             slot.session if slot is not None else None,
             canary.share if canary is not None and str(canary.version) == version and not is_default else None,
         )
+
+
+def _version(route: Route) -> str | None:
+    return route.stable.release.version if route.stable is not None else None
 
 
 def _raise_failed(outcome: ModelSession | InferenceError, route: Route | None) -> None:

@@ -25,6 +25,14 @@ class Route:
     failed: list[Slot] = field(default_factory=list)
     #: Why what should serve does not.
     problem: str | None = None
+    #: Why there is no canary though one is wanted.
+    canary_problem: str | None = None
+
+    @property
+    def whole_problem(self) -> str | None:
+        """What an operator should hear: why what should serve does not, or else why the canary takes nothing."""
+        failed = self.canary.error if self.canary is not None and self.canary.session is None else None
+        return self.problem or self.canary_problem or (failed.message if failed is not None else None)
 
     @property
     def session(self) -> ModelSession | None:

@@ -386,7 +386,8 @@ async def test_repository_that_cannot_be_read_takes_nothing_down(
 async def test_broken_serving_file_leaves_what_serves(registry: ModelRegistry, folder: Path) -> None:
     session = await registry.get("tiny")
     (folder / "tiny" / "serving.toml").write_text("version = 7")
-    await registry.reload()
+    with pytest.raises(ModelUnavailable, match=r"pins version 7, .* Version 2 goes on serving"):
+        await registry.reload("tiny")
 
     assert await registry.get("tiny") is session
     assert registry.problem("tiny") == "tiny: serving.toml pins version 7, which is not published."

@@ -254,6 +254,27 @@ async def test_canary_that_cannot_be_loaded_takes_no_request(new_registry: NewRe
     assert {await version_of(registry, key=str(number)) for number in range(20)} == {"1"}
 
 
+async def test_canary_that_cannot_serve_is_told(new_registry: NewRegistry, folder: Path, clock: Clock) -> None:
+    serve(folder, "[canary]\nversion = 2\nshare = 0.5\n")
+    registry = new_registry()
+    await registry.get("tiny")
+    assert registry.problem("tiny") == "tiny: the canary of serving.toml, version 2, is not published."
+
+    write_version(folder, b"broken", version="2")
+    await registry.reload("tiny")
+    with pytest.raises(ModelUnavailable):
+        await registry.get("tiny", "2")  # waits for the load that is under way
+    assert (registry.problem("tiny") or "").startswith("tiny:2: model.onnx: ")
+
+
+async def test_canary_that_is_the_version_that_serves_is_none(new_registry: NewRegistry, folder: Path) -> None:
+    serve(folder, "version = 1\n[canary]\nversion = 1\nshare = 0.5\n")
+    registry = new_registry()
+
+    assert await version_of(registry, key="any") == "1"
+    assert registry.problem("tiny") is None
+
+
 async def test_canary_that_was_taken_back_serves_no_longer(
     new_registry: NewRegistry, folder: Path, clock: Clock
 ) -> None:
