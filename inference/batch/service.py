@@ -28,7 +28,7 @@ from inference.batch.scoring import ShardScoring
 from inference.batch.selection import DeadLetterFilter, DeadLetterPage, DeadLetterReader
 from inference.batch.shard import ShardWorker
 from inference.batch.status import BatchStatus, Statuses
-from inference.batch.stops import Stops
+from inference.batch.stops import Stops, StopWatches
 from inference.batch.submission import Submission, Submissions
 from inference.batch.survey import BatchState
 from inference.batch.suspects import Isolation, Suspects
@@ -79,6 +79,7 @@ class BatchService:
             parts,
             dead_letters,
             self._stops,
+            StopWatches(self._stops, monotonic),
             suspects,
             Isolation(),
             ShardScoring(scorer, settings, draining or asyncio.Event(), monotonic),

@@ -23,7 +23,7 @@ from inference.batch.record import BatchRecord, Records
 from inference.batch.retry import RetryPolicy, RowError, describe
 from inference.batch.rows import Attempt, Row, RowStatus
 from inference.batch.scoring import Due, Outcomes, ShardScoring
-from inference.batch.stops import Stop, Stops, StopWatch
+from inference.batch.stops import Stops, StopWatch, StopWatches
 from inference.batch.suspects import Isolation, Suspects
 from inference.errors import ErrorThresholdExceeded, ManifestNotFound, WorkerLost
 from inference.redaction import redact_url
@@ -40,7 +40,7 @@ class Shard:
     #: As stored, or blank.
     part: Part
     urls: Sequence[str]
-    stop: Stop | None
+    watch: StopWatch
 
     @property
     def agenda(self) -> Agenda:
@@ -58,6 +58,7 @@ class ShardWorker:
     parts: PartStore
     dead_letters: DeadLetters
     stops: Stops
+    watches: StopWatches
     suspects: Suspects
     isolation: Isolation
     scoring: ShardScoring
@@ -95,7 +96,9 @@ class ShardWorker:
                 await self.dead_letters.heal_shard(record, message.shard, stored)
                 await self.suspects.clear(message)
             return None
-        stop = await self.stops.read(message.batch_id)
+        watch = self.watches.of(message.batch_id)
+        # A message that finds rows may be the finisher's, sent because of a stop that was written a moment ago.
+        stop = await (watch.look_now() if stored else watch.look())
         if stored and not (agenda.due or agenda.waiting) and not any(map(stop.ends, agenda.ahead) if stop else ()):
             # A duplicate, or the message of a delivery that wrote the part and was lost before it sent the next one.
             if delivery.is_redelivery:
@@ -103,7 +106,7 @@ class ShardWorker:
                 await self.suspects.clear(message)
             return None
         blank, urls = await self._read_manifest(record, message)
-        return Shard(record, message, stored or blank, urls, stop)
+        return Shard(record, message, stored or blank, urls, watch)
 
     async def _read_manifest(self, record: BatchRecord, message: ShardMessage) -> tuple[Part, list[str]]:
         """Return the shard's rows as they were before anything was tried, and their urls."""
@@ -129,12 +132,11 @@ class ShardWorker:
     async def _score(self, shard: Shard) -> None:
         record, message = shard.record, shard.message
         due = [Due(row, shard.urls[row.index - shard.part.first]) for row in shard.agenda.due]
-        watch = StopWatch(self.stops, message.batch_id, shard.stop, self.scoring.clock)
-        due = [item for item in due if not (shard.stop and shard.stop.ends(item.row))]
-        outcomes = await self.scoring.score(record, due, watch) if due else Outcomes()
+        due = [item for item in due if not await shard.watch.is_ended(item.row)]
+        outcomes = await self.scoring.score(record, due, shard.watch) if due else Outcomes()
         policy = RetryPolicy.of(self.settings, record.max_attempts)
         attempt = self._attempt(record)
-        changes = judge(shard.agenda, outcomes, message, attempt, policy, self.random(), watch.stop)
+        changes = judge(shard.agenda, outcomes, message, attempt, policy, self.random(), shard.watch.stop)
         part = await self._write(shard, changes)
         pending = [row for row in part.within(message.first, message.count) if row.is_pending]
         if pending:
@@ -151,8 +153,9 @@ class ShardWorker:
                 if not row.is_pending:
                     telemetry.count_item(row.error.code if row.error else "ok", "batch")
         failed = sum(row.status is RowStatus.FAILED and row.round == 0 for row in part.rows)
-        if 0 <= record.error_threshold < failed and shard.stop is None:
+        if 0 <= record.error_threshold < failed and shard.watch.stop is None:
             await self.stops.write(record.batch_id, 0, ErrorThresholdExceeded)
+            await shard.watch.look_now()
         return part
 
     async def _send_next(self, message: ShardMessage, pending: Iterable[Row], *, is_stalled: bool) -> None:

@@ -5,8 +5,10 @@ It refuses to touch rows: whoever holds a shard reads the marker and closes what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from inference.batch import layout
 from inference.batch.retry import RowError, describe
@@ -58,18 +60,50 @@ class Stops:
 
 
 class StopWatch:
-    """Looks for a stop while a shard is scored, at most once a second however many items are asked about."""
+    """Looks for a stop of one batch, at most once a second however many shards and items ask."""
 
-    def __init__(self, stops: Stops, batch_id: str, known: Stop | None, clock: Callable[[], float]):
+    def __init__(self, stops: Stops, batch_id: str, clock: Callable[[], float]) -> None:
         self._stops = stops
         self._batch_id = batch_id
         self._clock = clock
-        self._looked_at = clock()
-        self.stop = known
+        self._looked_at = -math.inf
+        #: As of the last look.
+        self.stop: Stop | None = None
+
+    async def look(self) -> Stop | None:
+        """Return the stop as of a second ago at most; while another look is under way, as of the one before."""
+        if self._clock() - self._looked_at >= _LOOK_SECONDS:
+            await self.look_now()
+        return self.stop
+
+    async def look_now(self) -> Stop | None:
+        """Return the stop as it is."""
+        before, self._looked_at = self._looked_at, self._clock()
+        try:
+            self.stop = await self._stops.read(self._batch_id)
+        except BaseException:
+            self._looked_at = before
+            raise
+        return self.stop
 
     async def is_ended(self, row: Row) -> bool:
         """Tell whether `row` must not be scored any more."""
-        if self._clock() - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = self._clock()
-            self.stop = await self._stops.read(self._batch_id)
-        return self.stop is not None and self.stop.ends(row)
+        stop = await self.look()
+        return stop is not None and stop.ends(row)
+
+
+class StopWatches:
+    """One watch for all the shards of a batch that this process works on: looks are listings, the dearest of calls."""
+
+    def __init__(self, stops: Stops, clock: Callable[[], float]) -> None:
+        self._stops = stops
+        self._clock = clock
+        #: A watch lives as long as a shard holds it, so that what an idle process once saw is not believed later.
+        self._watches: WeakValueDictionary[str, StopWatch] = WeakValueDictionary()
+
+    def of(self, batch_id: str) -> StopWatch:
+        """Return the batch's watch."""
+        watch = self._watches.get(batch_id)
+        if watch is None:
+            watch = self._watches[batch_id] = StopWatch(self._stops, batch_id, self._clock)
+        return watch

@@ -76,7 +76,7 @@ async def run(
 ) -> Outcomes:
     settings = BatchSettings(shard_concurrency=concurrency, item_timeout_seconds=item_timeout_seconds)
     shard = ShardScoring(scorer, settings, draining or asyncio.Event(), clock)
-    watch = StopWatch(Stops(FakeStorage().blobs("manifests")), "b", None, lambda: 0.0)
+    watch = StopWatch(Stops(FakeStorage().blobs("manifests")), "b", lambda: 0.0)
     due = [Due(Row(index, str(index), ""), f"https://a.example/{index}") for index in range(count)]
     return await shard.score(RECORD, due, watch)
 
