@@ -34,6 +34,13 @@ class Guarded:
         return self.server.request(method, path, b"" if method == "POST" else None, headers).status
 
 
+@pytest.fixture(scope="module", autouse=True)
+def only_this_service(request: pytest.FixtureRequest) -> None:
+    """Keys are those of Azure Functions, and the how-to is this service's."""
+    if request.config.getoption("--server", None):
+        pytest.skip("of this service alone")
+
+
 @pytest.fixture(scope="module")
 def guarded(azurite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("app")
