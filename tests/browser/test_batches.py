@@ -10,8 +10,7 @@ from tests.browser.chromium import Tab
 from tests.browser.conftest import warm
 from tests.hosting import eventually
 from tests.origins import Origin
-from tests.service.conftest import SCANS
-from tests.service.test_batch import serving
+from tests.service.conftest import SCANS, serving
 
 SEVEN = (SCANS / "digit-7-a.png").read_bytes()
 
