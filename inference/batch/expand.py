@@ -21,7 +21,7 @@ from inference.batch.parts import PartStore
 from inference.batch.ports import Account, Clock, Delivery, ModelPin, Queues, Scorer, Stores
 from inference.batch.record import BatchRecord, Records, current_traceparent
 from inference.batch.source import Source, open_source
-from inference.errors import BatchConflict, InferenceError, InvalidManifest
+from inference.errors import BatchConflict, InferenceError, InvalidManifest, StorageUnavailable
 from inference.settings import BatchSettings
 from inference.storage import ABSENT, PreconditionFailed
 
@@ -86,7 +86,9 @@ class Expander:
             mine = self._record(message, batch_id, delivery, source, pin, canonical)
             if await self.records.create(mine):
                 return mine
-            record = await self.records.read(batch_id)
+            record = await self.records.find(batch_id)
+            if record is None:  # storage refused to create what is not there
+                raise StorageUnavailable("The batch's record could not be created.")
         await check_same(record, message, source, self.settings.max_manifest_items)
         return record
 

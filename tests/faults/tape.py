@@ -1,0 +1,131 @@
+"""What the app and its host did to storage, in order: the calls that Azurite carried out, with the messages' texts.
+
+It refuses to judge; `tests.faults.invariants` does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
+
+_ACCOUNT = re.compile(r"^/[^/]+/")
+_MESSAGE = re.compile(r"/messages/([^/?]+)")
+_BATCH_OF_BLOB = re.compile(
+    r"(?:results|deadletters|manifests/_data)/([a-z0-9][a-z0-9-]*)/|manifests/_batch/(.+)\.json$"
+)
+_BATCH_OF_TEXT = re.compile(r'"batch_id": ?"([a-z0-9-]+)"')
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, and once Azurite has answered it its place in the order of answers."""
+
+    service: str
+    upstream: str
+    method: str
+    #: Path and query, byte for byte.
+    target: str
+    #: Metadata that a write gives its blob.
+    metadata: Mapping[str, str]
+    #: The text of the queue message that is sent, released or deleted.
+    text: str = ""
+    status: int = 0
+    number: int = -1
+    #: The texts of the messages that a receive handed out.
+    received: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """`container/blob` or `queue/messages…`."""
+        return unquote(_ACCOUNT.sub("", urlsplit(self.target).path))
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that it is about; empty when that cannot be told."""
+        found = _BATCH_OF_TEXT.search(self.text) if self.service == "queue" else _BATCH_OF_BLOB.match(self.name)
+        return next(filter(None, found.groups()), "") if found else ""
+
+    @property
+    def is_send(self) -> bool:
+        """Whether it put a message on a queue."""
+        return self.service == "queue" and self.method == "POST" and self.status == 201
+
+    @property
+    def is_acknowledgement(self) -> bool:
+        """Whether it deleted a message."""
+        return self.service == "queue" and self.method == "DELETE" and self.status == 204
+
+    @property
+    def queue(self) -> str:
+        """The queue that it is about."""
+        return self.name.partition("/")[0] if self.service == "queue" else ""
+
+    @property
+    def is_whole_write(self) -> bool:
+        """Whether this made a blob readable: a put of all of it, or of its list of blocks."""
+        return (
+            self.service == "blob" and self.method == "PUT" and self.status == 201 and "comp=block&" not in self.query
+        )
+
+    @property
+    def query(self) -> str:
+        """The query, ending in `&` so that a parameter can be told by `name=value&`."""
+        return urlsplit(self.target).query + "&"
+
+
+class Tape:
+    """The calls since the beginning, in the order in which Azurite answered them."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._by_batch: defaultdict[str, list[Call]] = defaultdict(list)
+        self._texts: dict[str, str] = {}
+        self._numbers = itertools.count()
+
+    def about(self, batch_id: str) -> list[Call]:
+        """Return the calls about one batch."""
+        return self._by_batch[batch_id]
+
+    def begin(
+        self, service: str, upstream: str, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Call:
+        """Note a call that has come."""
+        prefix = "x-ms-meta-"
+        metadata = {k.lower().removeprefix(prefix): v for k, v in headers.items() if k.lower().startswith(prefix)}
+        call = Call(service, upstream, method, target, metadata)
+        if service == "queue":
+            message = _MESSAGE.search(target)
+            call.text = self._texts.get(unquote(message[1]), "") if message else _read_text(body)
+        return call
+
+    def end(self, call: Call, status: int, body: bytes) -> None:
+        """Note that Azurite answered it."""
+        call.status, call.number = status, next(self._numbers)
+        if call.service == "queue" and call.method == "GET" and status == 200 and "/messages" in call.target:
+            for message in ElementTree.fromstring(body).iterfind("QueueMessage"):  # noqa: S314 -- Azurite wrote it
+                text = _decode(message.findtext("MessageText", ""))
+                self._texts[message.findtext("MessageId", "")] = text
+                call.received.append(text)
+        self.calls.append(call)
+        self._by_batch[call.batch_id].append(call)
+
+
+def _read_text(body: bytes) -> str:
+    try:
+        return _decode(ElementTree.fromstring(body).findtext("MessageText", ""))  # noqa: S314 -- an SDK wrote it
+    except ElementTree.ParseError:
+        return ""
+
+
+def _decode(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return text
