@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from inference.deadline import Deadline
+from inference.engine.core_queue import CoreQueue
 from inference.errors import DeadlineExceeded, Overloaded
 
 
@@ -42,11 +42,12 @@ class Engine:
         self.cores = cores
         self._capacity = cores + max_waiting
         self._admitted = 0
-        self._free = cores
-        self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
+        self._queue = CoreQueue(cores)
         self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="engine")
         #: Seconds one piece of work held a core, smoothed: the base of Retry-After.
         self._busy_seconds = 0.05
+        #: When work was last admitted or ended, by the monotonic clock.
+        self._active_at = time.monotonic()
 
     @contextmanager
     def admit(self) -> Iterator[Permit]:
@@ -54,6 +55,7 @@ class Engine:
         if self._admitted >= self._capacity:
             raise Overloaded(retry_after_seconds=self._busy_seconds * self._admitted / self.cores)
         self._admitted += 1
+        self._active_at = time.monotonic()
         try:
             yield Permit(interactive=True)
         finally:
@@ -74,13 +76,13 @@ class Engine:
         Raises DeadlineExceeded, and whatever `work` raises.
         """
         started = time.perf_counter()
-        await self._acquire(permit, deadline)
+        await self._queue.acquire(deadline, is_interactive=permit.interactive)
         waited = time.perf_counter() - started
         loop = asyncio.get_running_loop()
         try:
             running = loop.run_in_executor(self._threads, contextvars.copy_context().run, work)
         except BaseException:
-            self._release()
+            self._queue.release()
             raise
         running.add_done_callback(self._finished(time.perf_counter()))
         try:
@@ -94,40 +96,31 @@ class Engine:
                 raise
             raise DeadlineExceeded from None
 
-    async def _acquire(self, permit: Permit, deadline: Deadline) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._waiting[permit.interactive]
-        queue.append(granted)
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                await granted
-        except BaseException as exc:
-            # A grant and a departure can meet: the core that was granted must not be lost.
-            if granted.done() and not granted.cancelled():
-                self._release()
-            else:
-                with suppress(ValueError):
-                    queue.remove(granted)
-            if isinstance(exc, TimeoutError):
-                raise DeadlineExceeded from None
-            raise
+    @contextmanager
+    def alone(self, *, wanted: bool = True) -> Iterator[bool]:
+        """Tell a piece of work, on its own thread, whether it is the only one; if so it has every core inside.
 
-    def _release(self) -> None:
-        for queue in (self._waiting[True], self._waiting[False]):
-            while queue:
-                granted = queue.popleft()
-                if not granted.done():
-                    granted.set_result(None)
-                    return
-        self._free += 1
+        Work that comes meanwhile waits until the block ends, so the block is one run of a model and no more. False
+        where it is not `wanted`.
+        """
+        # Who is admitted and fetches, or is read from a socket, wants a core any moment.
+        is_alone = wanted and self._admitted <= 1 and self._queue.take_spare()
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                self._queue.give_back_spare()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Tell, on any thread, whether nothing was admitted or computed for so long."""
+        is_empty = not self._admitted and self._queue.is_unused
+        return is_empty and time.monotonic() - self._active_at >= seconds
 
     def _finished(self, started: float) -> Callable[[Any], None]:
         def release(_: Any) -> None:
             self._busy_seconds += 0.1 * (time.perf_counter() - started - self._busy_seconds)
-            self._release()
+            self._active_at = time.monotonic()
+            self._queue.release()
 
         return release
 
