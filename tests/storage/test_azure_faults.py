@@ -258,3 +258,14 @@ async def test_a_shared_access_signature_is_on_every_request(server: ScriptedSto
 
     assert [query["sig"] for query in server.queries] == ["a/b", "a/b"]
     assert server.queries[0]["prefix"] == "a/&b"
+
+
+async def test_the_platform_s_proxy_is_gone_through(server: ScriptedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.replies.append(created())
+    monkeypatch.setenv("http_proxy", server.endpoint)
+    monkeypatch.setenv("no_proxy", "")
+
+    async with AzureStorage.connect(account_at("http://storage.invalid")) as storage:
+        assert await storage.blobs("results").write("a", b"x") == "0x1"
+
+    assert server.requests == ["PUT /devstoreaccount1/results/a"]

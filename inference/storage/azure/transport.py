@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
@@ -38,7 +39,8 @@ class PooledTransport(AioHttpTransport):  # type: ignore[misc] # lazily exported
                 # As the SDK makes its own session: bodies as stored, no cookies, the platform's proxy settings.
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
+                # Where there is no proxy this would only have each call read a .netrc file, on a thread of its own.
+                trust_env=bool(getproxies()),
             )
         if self._opened_in is not loop:
             raise RuntimeError("this storage connection belongs to another event loop")
