@@ -66,14 +66,20 @@ class Server:
         return self.models[role]
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        root: str = "/v2",
     ) -> Reply:
-        """Send one request below `/v2`, with no header but those given and those HTTP itself needs."""
+        """Send one request below `root`, with no header but those given and those HTTP itself needs."""
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.netloc, timeout=60)
         try:
-            target = f"{parts.path.rstrip('/')}/v2{path}"
+            target = f"{parts.path.rstrip('/')}{root}{path}"
             connection.request(method, target, body, {**self.headers, **(headers or {})})
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}

@@ -1,4 +1,4 @@
-"""What asks for a key, and which, on the sample models; and the how-to as it stands."""
+"""On the sample models: which key opens which route, the how-to as it stands, images as the score route sees them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from tests.hosting import HostProcess
 from tests.oip.conftest import wait_until_ready
 from tests.oip.server import Server
-from tests.service.conftest import ROOT, environment
+from tests.service.conftest import ROOT, SCANS, environment
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,26 @@ def test_the_how_to_does_what_it_says(
 
 
 def test_the_reference_shows_a_raw_request_that_works(guarded: Guarded) -> None:
-    scan = (Path(ROOT) / "samples/images/digits/digit-7-a.png").read_bytes()
+    scan = (SCANS / "digit-7-a.png").read_bytes()
     headers = {"x-functions-key": guarded.host_key, "Inference-Header-Content-Length": "0"}
 
     outputs = guarded.server.request("POST", "/models/digits/infer", scan, headers).outputs()
 
     assert outputs["logits"]["shape"] == [1, 10]
+
+
+@pytest.mark.parametrize("scan", ["digit-7-a.png", "digit-3-b.jpg"])
+def test_an_encoded_image_is_seen_as_the_score_route_sees_it(guarded: Guarded, scan: str) -> None:
+    data = (SCANS / scan).read_bytes()
+    key = {"x-functions-key": guarded.host_key}
+    raw = {**key, "Inference-Header-Content-Length": "0"}
+    labels = np.array([str(digit) for digit in range(10)])
+
+    logits = np.frombuffer(
+        guarded.server.request("POST", "/models/digits/infer", data, raw).outputs()["logits"]["binary"], "<f4"
+    ).astype(float)
+    scored = guarded.server.request("POST", "/score?top_k=10", data, {**key, "content-type": "image/*"}, root="")
+    scores = {each["label"]: each["score"] for each in scored.json()["predictions"]}
+
+    softmax = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert [scores[label] for label in labels] == pytest.approx(softmax.tolist(), abs=1e-6)
