@@ -91,7 +91,8 @@ class HostProcess:
         return [worker.pid for worker in sorted(workers, key=lambda worker: worker.create_time())]
 
     def launch(self) -> Self:
-        """Start the process without waiting for it."""
+        """Start the process without waiting for it; one that has ended can be started again, with a new output."""
+        self._lines = []
         command = [sys.executable, "-m", "devhost", "--script-root", str(self.app_dir), "--port", "0"]
         self._process = subprocess.Popen(
             [*command, *self._arguments],

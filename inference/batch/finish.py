@@ -7,6 +7,7 @@ again what may have been lost. It refuses to score, and to publish anything befo
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from opentelemetry.trace import SpanKind
 
 from inference import telemetry
 from inference.batch import layout, rows
+from inference.batch.callbacks import callback_errand
 from inference.batch.concurrency import end, for_each
 from inference.batch.deadletters import DeadLetters
 from inference.batch.expand import shard_message
@@ -98,17 +100,29 @@ class Finisher:
                     metadata={"round": str(round_)},
                     content_type="application/x-ndjson",
                 )
-            await self.stores.results.write(
-                summary_name,
-                summary.model_dump_json(indent=2).encode(),
-                if_match=etags[1],
-                metadata=summary.metadata,
-                content_type="application/json",
-            )
         except PreconditionFailed:
+            return False
+        if not await self._write_summary(summary_name, summary, etags[1]):
             return False
         await self._announce(record)
         telemetry.count_batch(summary.state.value)
+        return True
+
+    async def _write_summary(self, name: str, summary: Summary, etag: str) -> bool:
+        """Write the summary; False when somebody else did, and so will send the event."""
+        writer = secrets.token_hex(8)
+        try:
+            await self.stores.results.write(
+                name,
+                summary.model_dump_json(indent=2).encode(),
+                if_match=etag,
+                metadata={**summary.metadata, "writer": writer},
+                content_type="application/json",
+            )
+        except PreconditionFailed:
+            # Perhaps it is our own write, whose reply was lost.
+            found = await self.stores.results.properties(name)
+            return found is not None and found.metadata.get("writer") == writer
         return True
 
     async def _rows(self, record: BatchRecord, parts: Sequence[PartCounts]) -> AsyncGenerator[bytes]:
@@ -129,10 +143,15 @@ class Finisher:
             await end(ahead)
 
     async def _announce(self, record: BatchRecord) -> None:
-        """Send the summary to those who consume `batch-events`; after a crash perhaps again, with the same id."""
+        """Send the summary to those who consume `batch-events`, and on its way to the callback url.
+
+        After a crash perhaps again, with the same id.
+        """
         summary = orjson.loads((await self.stores.results.read(layout.summary(record.batch_id))).data)
         event = {**summary, "event_id": f"{record.batch_id}/{summary['round']}", "traceparent": record.traceparent}
         await self.queues.events.send(orjson.dumps(event))
+        if record.callback_url is not None:
+            await self.queues.finish.send(callback_errand(record, event).encode())
 
     async def _look_again(self, record: BatchRecord, message: FinishMessage, survey: Survey, round_: int) -> None:
         has_moved = (survey.done, survey.turns) != (message.done, message.turns)

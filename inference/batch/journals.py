@@ -6,6 +6,7 @@ rows (`replay` does).
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 
@@ -63,8 +64,15 @@ class Journals:
             async for selection in selections:
                 yield orjson.dumps(selection, option=orjson.OPT_APPEND_NEWLINE)
 
-        name = layout.journal(batch_id, round_)
-        await self.stores.manifests.write_stream(name, lines(), if_match=ABSENT, content_type="application/x-ndjson")
+        name, writer = layout.journal(batch_id, round_), secrets.token_hex(8)
+        try:
+            await self.stores.manifests.write_stream(
+                name, lines(), if_match=ABSENT, metadata={"writer": writer}, content_type="application/x-ndjson"
+            )
+        except PreconditionFailed:
+            found = await self.stores.manifests.properties(name)
+            if found is None or found.metadata.get("writer") != writer:
+                raise  # not our own write, whose reply was lost
 
     async def read(self, batch_id: str, round_: int) -> AsyncIterator[ShardSelection]:
         """Yield what a journal selects."""

@@ -106,7 +106,11 @@ class Site:
         async def is_empty() -> bool:
             return not any([await self.account.message_count(queue) for queue in QUEUES])
 
-        await eventually(is_empty, seconds)
+        try:
+            await eventually(is_empty, seconds)
+        except AssertionError:
+            left = {queue: await self.account.message_count(queue) for queue in QUEUES}
+            raise AssertionError(f"the queues do not drain: {left}") from None
 
     async def blobs(self, container: str, prefix: str) -> dict[str, bytes]:
         """Return blobs by name."""

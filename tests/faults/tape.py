@@ -11,7 +11,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
@@ -106,8 +106,8 @@ class Tape:
         return call
 
     def end(self, call: Call, status: int, body: bytes) -> None:
-        """Note that Azurite answered it."""
-        call.status, call.number = status, next(self._numbers)
+        """Note that Azurite answered it; a call may be carried out twice."""
+        call = replace(call, status=status, number=next(self._numbers), received=[])
         if call.service == "queue" and call.method == "GET" and status == 200 and "/messages" in call.target:
             for message in ElementTree.fromstring(body).iterfind("QueueMessage"):  # noqa: S314 -- Azurite wrote it
                 text = _decode(message.findtext("MessageText", ""))

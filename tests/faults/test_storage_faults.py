@@ -66,7 +66,9 @@ async def test_a_fault_at_any_call_changes_nothing_in_any_result(site: Site, cal
     urls = serve_pool(site.origin)
     fault, times = FAULTS[name]
     rules: dict[str, tuple[str, Rule]] = {}
-    for what, (operation, path, text) in CALLS.items():
+    # A read answers 412 only when the blob did change, and a queue never does.
+    calls = {what: how for what, how in CALLS.items() if name != "412" or how[0] == "PUT blob"}
+    for what, (operation, path, text) in calls.items():
         batch_id = new_id(what.replace(" ", "-"))
         where = {"path": path.format(id=batch_id), "text": text.format(id=batch_id)}
         rules[what] = batch_id, site.proxy.add(fault, operation, times=times, **where)
