@@ -5,24 +5,29 @@ It refuses to know who asks: HTTP and batch bring a permit, a deadline and their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
+from weakref import WeakKeyDictionary, ref
 
 import orjson
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine, Permit
+from inference.engine.batching import Batcher
 from inference.engine.termination import Termination
-from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest
+from inference.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, InvalidRequest
 from inference.image import decode
-from inference.models.geometry import Frame
+from inference.models.geometry import Frame, reduction_target
 from inference.models.postprocess import check_parameters, postprocess
 from inference.models.preprocess import preprocess
 from inference.models.registry import ModelRegistry
 from inference.models.repository import parse_reference
+from inference.models.rows import join_rows, split_rows
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
 from inference.models.tasks.text import decode_text, encode_text
@@ -91,6 +96,13 @@ class _Inferred:
     predictions: list[Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    tensor: NDArray[Any]
+    image: ImageInfo | None
+    frame: Frame | None
+
+
 class Scorer:
     """Scores one image or text at a time on the process's models, cores and fetcher."""
 
@@ -103,13 +115,18 @@ class Scorer:
         default_model: str,
         image_limits: ImageLimits,
         fetch_limits: FetchLimits,
+        fast_decode: bool = False,
     ) -> None:
+        """`fast_decode` decodes a JPEG smaller, by leaving out frequencies that its model's input does not show."""
         self._registry = registry
         self._engine = engine
         self._fetcher = fetcher
         self._default_model = default_model
         self._image_limits = image_limits
         self._max_image_bytes = fetch_limits.max_image_bytes
+        self._fast_decode = fast_decode
+        self._batchers: WeakKeyDictionary[ModelSession, Batcher[NDArray[Any], Mapping[str, NDArray[Any]]]]
+        self._batchers = WeakKeyDictionary()
 
     async def session(self, model: str | None = None, *, sticky_key: str | None = None) -> ModelSession:
         """Return the warm session of `NAME[:VERSION]`, the default model for None.
@@ -135,14 +152,17 @@ class Scorer:
         timings, termination = Timings(), Termination()
         with telemetry.labelled(model=name, model_version=version):
             data = await self._read(source, deadline, timings)
-            computed = await self._engine.compute(
-                permit,
-                lambda: self._infer(data, session, parameters, timings, termination),
-                deadline,
-                abandon=termination.end,
-            )
-            record_stage(Stage.QUEUE, computed.waited_seconds, timings)
-        inferred = computed.value
+            if session.plan is not None and session.plan.max_batch > 1:
+                inferred, waited = await self._infer_joined(data, session, parameters, permit, deadline, timings)
+            else:
+                computed = await self._engine.compute(
+                    permit,
+                    lambda: self._infer(data, session, parameters, timings, termination),
+                    deadline,
+                    abandon=termination.end,
+                )
+                inferred, waited = computed.value, computed.waited_seconds
+            record_stage(Stage.QUEUE, waited, timings)
         return Score(name, version, session.spec.task, inferred.image, inferred.predictions, timings)
 
     async def run_script(
@@ -183,36 +203,76 @@ class Scorer:
         """Compute, on an engine thread: a stage a line."""
         if isinstance(session, ScriptSession):
             return _Inferred(None, _as_list(_run_script(data, session, timings)))
-        if session.spec.task == "text":
-            return self._infer_text(data, session, parameters, timings, termination)
-        with stage(Stage.DECODE, timings):
-            image = decode(data, self._image_limits)
-        with stage(Stage.PREPROCESS, timings):
-            tensor = preprocess(image.picture, session.spec)
-        with stage(Stage.RUN, timings):
-            outputs = session.run(tensor, run_options=termination.options)
-        with stage(Stage.POSTPROCESS, timings):
-            frame = Frame(image.width, image.height, image.reduced_by)
-            predictions = postprocess(outputs, session.spec, frame=frame, **parameters.model_dump())
-        return _Inferred(ImageInfo(image.width, image.height, image.format), list(predictions))
+        prepared = self._prepare(data, session, timings)
+        with stage(Stage.RUN, timings), self._engine.alone(wanted=session.has_idle_lane) as is_alone:
+            outputs = session.run(prepared.tensor, run_options=termination.options, is_alone=is_alone)
+        return _conclude(prepared, outputs, session, parameters, timings)
 
-    def _infer_text(
+    async def _infer_joined(
         self,
         data: bytes,
         session: ModelSession,
         parameters: ScoreParameters,
+        permit: Permit,
+        deadline: Deadline,
         timings: Timings,
-        termination: Termination,
-    ) -> _Inferred:
+    ) -> tuple[_Inferred, float]:
+        """Compute in three pieces, so that the runs of several items can be one; what is no image fails before it."""
+        prepared = await self._engine.compute(permit, lambda: self._prepare(data, session, timings), deadline)
+        begun = time.perf_counter()
+        outputs = await self._batcher(session).run(permit, prepared.value.tensor, deadline)
+        # Waiting for the run of others that took this item along is part of its run.
+        record_stage(Stage.RUN, time.perf_counter() - begun, timings)
+        concluded = await self._engine.compute(
+            permit, lambda: _conclude(prepared.value, outputs, session, parameters, timings), deadline
+        )
+        return concluded.value, prepared.waited_seconds + concluded.waited_seconds
+
+    def _prepare(self, data: bytes, session: ModelSession, timings: Timings) -> _Prepared:
+        spec = session.spec
+        if spec.task == "text":
+            with stage(Stage.DECODE, timings):
+                text = decode_text(data)
+            with stage(Stage.PREPROCESS, timings):
+                return _Prepared(encode_text(text, spec), None, None)
+        target = reduction_target(spec.image) if self._fast_decode and spec.image is not None else None
         with stage(Stage.DECODE, timings):
-            text = decode_text(data)
+            image = decode(data, self._image_limits, target=target)
         with stage(Stage.PREPROCESS, timings):
-            tensor = encode_text(text, session.spec)
-        with stage(Stage.RUN, timings):
-            outputs = session.run(tensor, run_options=termination.options)
-        with stage(Stage.POSTPROCESS, timings):
-            predictions = postprocess(outputs, session.spec, **parameters.model_dump())
-        return _Inferred(None, list(predictions))
+            tensor = preprocess(image.picture, spec)
+        info = ImageInfo(image.width, image.height, image.format)
+        return _Prepared(tensor, info, Frame(image.width, image.height, image.reduced_by))
+
+    def _batcher(self, session: ModelSession) -> Batcher[NDArray[Any], Mapping[str, NDArray[Any]]]:
+        batcher = self._batchers.get(session)
+        if batcher is None:
+            # Not the session itself: what holds on to its own key is never dropped.
+            weakly = ref(session)
+            largest = session.plan.max_batch if session.plan is not None else 1
+            batcher = Batcher(self._engine, lambda tensors, end: _run_many(weakly, tensors, end), largest)
+            self._batchers[session] = batcher
+        return batcher
+
+
+def _run_many(
+    weakly: ref[ModelSession], tensors: Sequence[NDArray[Any]], termination: Termination
+) -> Sequence[Mapping[str, NDArray[Any]]]:
+    session = weakly()
+    if session is None:  # its callers hold it, so that all of them have left
+        raise DeadlineExceeded
+    return split_rows(session.run(join_rows(tensors), run_options=termination.options), len(tensors))
+
+
+def _conclude(
+    prepared: _Prepared,
+    outputs: Mapping[str, NDArray[Any]],
+    session: ModelSession,
+    parameters: ScoreParameters,
+    timings: Timings,
+) -> _Inferred:
+    with stage(Stage.POSTPROCESS, timings):
+        predictions = postprocess(outputs, session.spec, frame=prepared.frame, **parameters.model_dump())
+    return _Inferred(prepared.image, list(predictions))
 
 
 def check_source(source: Source, session: ModelSession) -> None:

@@ -65,6 +65,36 @@ def list_models(
 
 
 @app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Show a model that the service has, loading it first: versions, task, and the plan that its runs follow."""
+    from urllib.parse import quote
+
+    from inference.cli.client import Client
+    from inference.cli.output import print_json, print_table
+
+    model = Client(url, key).read_json(f"/models/{quote(name, safe='')}")
+    if json:
+        print_json(model)
+        return
+    labels = model["labels"] or []
+    rows: list[tuple[str, object]] = [
+        ("version", model["version"]),
+        ("versions", ", ".join(f"{version['version']} ({version['state']})" for version in model["versions"])),
+        ("state", model["state"]),
+        ("task", model["task"]),
+        ("labels", f"{len(labels)}: {', '.join(labels[:5])}{', …' if len(labels) > 5 else ''}" if labels else None),
+        ("sha256", model["sha256"]),
+        *((f"execution.{part}", value) for part, value in (model["execution"] or {}).items()),
+    ]
+    print_table(("MODEL", model["name"]), rows)
+
+
+@app.command()
 def check(
     target: Annotated[str, typer.Argument(metavar="PATH|NAME[:VERSION]", show_default=False)],
     repository: RepositoryOption = None,

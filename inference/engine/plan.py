@@ -96,9 +96,7 @@ def override(plan: ExecutionPlan, declared: Declared, cores: int) -> ExecutionPl
         return plan
     if declared.threads is not None:
         parallel = max(1, cores // declared.threads)
-        plan = replace(
-            plan, threads=declared.threads, parallel=parallel, idle_threads=declared.threads, spinning=False
-        )
+        plan = replace(plan, threads=declared.threads, parallel=parallel, idle_threads=declared.threads, spinning=False)
     return replace(
         plan,
         parallel=declared.parallel or plan.parallel,

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Literal, Protocol, get_args
 
 from inference.engine.measurement import Interrupted, Run, measure
-from inference.engine.plan import Declared, ExecutionPlan, choose_plan, list_candidates
+from inference.engine.plan import Declared, ExecutionPlan, choose_plan, default_plan, list_candidates, override
 from inference.engine.plan_cache import PlanCache
 from inference.errors import InferenceError
 
@@ -74,7 +74,13 @@ class Tuner:
         self._is_closed = False
 
     def offer(self, model: Tunable) -> None:
-        """Have a model tuned when it suits; at once with `warm-up`. On any thread."""
+        """Give a model its default plan, and have it tuned when it suits; at once with `warm-up`. On any thread.
+
+        Raises InferenceError for a default plan that the model cannot take.
+        """
+        model.adopt(override(default_plan(self._cores), model.declared, self._cores))
+        if model.declared.is_complete:
+            return
         if self._mode == "warm-up":
             self._tune(model, is_free=lambda: not self._is_closed)
         elif self._mode == "background":

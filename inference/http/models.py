@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
@@ -59,6 +60,7 @@ class ModelRoutes:
             "task": session.spec.task if session else None,
             "labels": list(session.spec.output.labels) if session else None,
             "sha256": session.sha256 if session else None,
+            "execution": asdict(session.plan) if session and session.plan else None,
         }
 
 

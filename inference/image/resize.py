@@ -33,7 +33,7 @@ def resize(
     interpolation: Literal["nearest", "bilinear", "bicubic"],
     box: tuple[float, float, float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return `box` (left, top, right, bottom; default: all) at `size` (width, height), as a height x width x 3 array."""
+    """Return `box` (left, top, right, bottom; default: all) at `size` (width, height): height x width x 3."""
     width, height = measure(pixels)
     if size == (width, height) and box in (None, (0, 0, width, height)):
         return np.asarray(pixels)

@@ -57,6 +57,14 @@ def to_frame(boxes: NDArray[np.float64], frame: Frame, spec: ImageSpec) -> NDArr
     return mapped.reshape(-1, 4)
 
 
+def reduction_target(spec: ImageSpec) -> tuple[int, int]:
+    """Return the (width, height) that a picture may be decoded down to and lose nothing that is shown."""
+    if spec.resize == "shorter-side":
+        side = spec.resize_to or max(spec.width, spec.height)
+        return side, side
+    return spec.width, spec.height
+
+
 def place(width: int, height: int, spec: ImageSpec) -> Placement:
     """Return the placement of a `width` x `height` image."""
     match spec.resize:

@@ -78,15 +78,20 @@ class ScriptSession(ModelSession):
             raise InferenceFailed(f"{SCRIPT_NAME}: run() returned what is not JSON: {exc}.") from None
 
     def run_tensors(
-        self, tensors: Mapping[str, NDArray[Any]], *, run_options: Any = None, output_names: Sequence[str] = ()
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        *,
+        run_options: Any = None,
+        output_names: Sequence[str] = (),
+        is_alone: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Refuse tensors. Raises InvalidRequest."""
-        del tensors, run_options, output_names
+        del tensors, run_options, output_names, is_alone
         raise InvalidRequest(f"{self.version} is served by its own {SCRIPT_NAME}, which takes no tensors.")
 
-    def run(self, tensor: NDArray[Any], *, run_options: Any = None) -> dict[str, NDArray[Any]]:
+    def run(self, tensor: NDArray[Any], *, run_options: Any = None, is_alone: bool = False) -> dict[str, NDArray[Any]]:
         """Refuse a tensor. Raises InvalidRequest."""
-        return self.run_tensors({"": tensor}, run_options=run_options)
+        return self.run_tensors({"": tensor}, run_options=run_options, is_alone=is_alone)
 
     def warm(self, *, timeout_seconds: float = 0.0) -> None:
         """Do nothing: `init()` was the script's warm-up, and only its author knows a request that it takes."""

@@ -6,9 +6,8 @@ It refuses a version whose files are not exactly those of its manifest, and neve
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
 from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
 from inference.models.golden import check_golden
+from inference.models.lanes import Lanes, open_lanes
 from inference.models.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
@@ -32,6 +33,8 @@ from inference.models.manifest import (
     verify_unchanged,
 )
 from inference.models.postprocess import check_outputs
+from inference.models.rows import check_rows
+from inference.models.runtime import CPU, create_session, explain
 from inference.models.signature import Signature, TensorInfo, read_signature
 from inference.models.spec import ModelSpec, resolve_spec
 
@@ -47,16 +50,21 @@ MAX_LABELS_BYTES = 16 << 20
 #: A first run allocates and may be many times slower than later ones, but one that takes this long never ends.
 WARM_TIMEOUT_SECONDS = 60.0
 
-_LOG_SEVERITY_FATAL = 4
-_CODE_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_ABSOLUTE_PATH = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
-_MAX_REASON_CHARACTERS = 300
-
 
 class ModelSession:
     """A loaded model. `run` may be called by several threads at once."""
 
-    def __init__(self, version: ModelVersion, manifest: Manifest, spec: ModelSpec, session: Any) -> None:
+    def __init__(
+        self,
+        version: ModelVersion,
+        manifest: Manifest,
+        spec: ModelSpec,
+        session: Any,
+        *,
+        threads: int = 1,
+        create: Callable[[int, bool], Any] | None = None,
+    ) -> None:
+        """`session` has `threads` threads; `create(threads, spinning)` makes others of the same model."""
         self.version = version
         self.spec = spec
         self.signature: Signature = _signature(session)
@@ -64,31 +72,61 @@ class ModelSession:
         self.sha256 = manifest.files[MODEL_NAME].sha256 if MODEL_NAME in manifest.files else version.manifest_sha256
         #: The size of the version's files.
         self.bytes = manifest.total_bytes
-        self._session = session
+        self._lanes = Lanes(None, session)
+        self._threads = threads
+        self._create = create
         # The graph's other outputs are then not even computed.
         self._output_names = [*spec.output_names] or [output.name for output in self.signature.outputs]
 
-    def run(self, tensor: NDArray[Any], *, run_options: Any = None) -> dict[str, NDArray[Any]]:
+    @property
+    def plan(self) -> ExecutionPlan | None:
+        """How it runs; None as long as nobody has chosen."""
+        return self._lanes.plan
+
+    @property
+    def has_idle_lane(self) -> bool:
+        """Whether a run that has every core goes another way."""
+        return self._lanes.idle is not None
+
+    @property
+    def declared(self) -> Declared:
+        """What the author fixed of the plan."""
+        fixed = self.spec.execution
+        return Declared(fixed.threads, fixed.parallel, fixed.max_batch)
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether several items may be one run."""
+        return self.spec.has_dynamic_batch and self.spec.input_name is not None
+
+    def run(self, tensor: NDArray[Any], *, run_options: Any = None, is_alone: bool = False) -> dict[str, NDArray[Any]]:
         """Return the outputs by name for one tensor into the model's only input. Errors: see `run_tensors`."""
         if self.spec.input_name is None:
             raise InferenceFailed("The model has several inputs.")
-        return self.run_tensors({self.spec.input_name: tensor}, run_options=run_options)
+        return self.run_tensors({self.spec.input_name: tensor}, run_options=run_options, is_alone=is_alone)
 
     def run_tensors(
-        self, tensors: Mapping[str, NDArray[Any]], *, run_options: Any = None, output_names: Sequence[str] = ()
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        *,
+        run_options: Any = None,
+        output_names: Sequence[str] = (),
+        is_alone: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Return the outputs by name: those named, or those that the task reads.
+
+        `is_alone` promises the run every core (`Engine.alone`).
 
         `run_options` is an `onnxruntime.RunOptions`; who sets its `terminate` ends the run. Raises DeadlineExceeded for
         a run that was ended so, InferenceFailed for one that failed.
         """
         names = output_names or self._output_names
         try:
-            outputs = self._session.run(names, dict(tensors), run_options)
+            outputs = self._lanes.run(names, dict(tensors), run_options, is_alone=is_alone)
         except Exception as exc:  # onnxruntime's errors have no common base
             if run_options is not None and run_options.terminate:
                 raise DeadlineExceeded("The model's run took longer than its deadline.") from exc
-            raise InferenceFailed(f"The model's run failed: {_reason(exc, self.version)}") from exc
+            raise InferenceFailed(f"The model's run failed: {explain(exc, self.version)}") from exc
         return dict(zip(names, outputs, strict=True))
 
     def warm(self, *, timeout_seconds: float = WARM_TIMEOUT_SECONDS) -> None:
@@ -104,6 +142,39 @@ class ModelSession:
         except InferenceError as exc:
             raise ModelUnavailable(f"{self.version}: warm-up: {exc.message}") from exc
 
+    def open_run(self, threads: int, *, spinning: bool) -> Callable[[int], None] | None:
+        """Return a way to run so many items of zeros at once, to be timed; None where only a real request can run.
+
+        Raises ModelUnavailable. The run raises InferenceFailed, also when other than so many rows come out.
+        """
+        zeros = _zeros(self.signature, self.spec)
+        if zeros is None or self._create is None:
+            return None
+        session = self._lanes.loaded
+        if spinning or threads != self._threads:
+            session = self._create(threads, spinning)
+
+        def run(items: int) -> None:
+            feeds = {name: np.repeat(tensor, items, axis=0) if items > 1 else tensor for name, tensor in zeros.items()}
+            try:
+                outputs = session.run(self._output_names, feeds)
+            except Exception as exc:  # onnxruntime's errors have no common base
+                raise InferenceFailed(f"The model's run failed: {explain(exc, self.version)}") from exc
+            if items > 1:
+                check_rows(dict(zip(self._output_names, outputs, strict=True)), items)
+
+        return run
+
+    def adopt(self, plan: ExecutionPlan) -> None:
+        """Run by this plan from now on; runs under way end as they began. Raises ModelUnavailable."""
+        if self._create is None:
+            return
+        with _naming(self.version):
+            lanes = open_lanes(plan, self._lanes, self._threads, self._create)
+        if lanes.idle is not None and (zeros := _zeros(self.signature, self.spec)) is not None:
+            lanes.run(self._output_names, zeros, None, is_alone=True)
+        self._threads, self._lanes = plan.threads, lanes
+
     def run_bounded(
         self, tensors: Mapping[str, NDArray[Any]], *, timeout_seconds: float = WARM_TIMEOUT_SECONDS
     ) -> dict[str, NDArray[Any]]:
@@ -118,9 +189,11 @@ class ModelSession:
             timer.cancel()
 
 
-def load_ready_session(version: ModelVersion, *, score_scripts: bool = False) -> ModelSession:
+def load_ready_session(
+    version: ModelVersion, *, score_scripts: bool = False, providers: Sequence[str] = (CPU,)
+) -> ModelSession:
     """Load a version, warm it and hold it to its golden files: what is returned may serve. Raises ModelUnavailable."""
-    session = load_session(version, score_scripts=score_scripts)
+    session = load_session(version, score_scripts=score_scripts, providers=providers)
     session.warm()
     with _naming(version):
         manifest = read_version_manifest(version)
@@ -141,13 +214,18 @@ def read_version_manifest(version: ModelVersion) -> Manifest:
 def read_model_signature(version: ModelVersion) -> Signature:
     """Return what a version's graph declares, its manifest or none aside. Raises ModelUnavailable."""
     with _naming(version):
-        return _signature(_create_session(version, 1, spinning=False))
+        return _signature(create_session(version, 1))
 
 
 def load_session(
-    version: ModelVersion, *, threads: int | None = None, spinning: bool = False, score_scripts: bool = False
+    version: ModelVersion,
+    *,
+    threads: int | None = None,
+    spinning: bool = False,
+    score_scripts: bool = False,
+    providers: Sequence[str] = (CPU,),
 ) -> ModelSession:
-    """Verify a version against its manifest and load it on the CPU.
+    """Verify a version against its manifest and load it.
 
     `threads` is how many cores one run uses (default: as `model.toml` says, else 1); `spinning` lets idle threads burn
     CPU to wake up faster; `score_scripts` allows a version to be served by its own code. Raises ModelUnavailable with
@@ -161,10 +239,16 @@ def load_session(
             script = _load_script(version, manifest, declared, labels, is_allowed=score_scripts)
             verify_unchanged(version.path, stamps)
             return script
-        session = _create_session(version, threads or declared.execution.threads or 1, spinning=spinning)
-        verify_unchanged(version.path, stamps)
+
+        def create(threads: int, spinning: bool) -> Any:
+            created = create_session(version, threads, spinning=spinning, providers=providers)
+            verify_unchanged(version.path, stamps)
+            return created
+
+        threads = threads or declared.execution.threads or 1
+        session = create(threads, spinning)
         spec = resolve_spec(declared, _signature(session), labels)
-        return ModelSession(version, manifest, spec, session)
+        return ModelSession(version, manifest, spec, session, threads=threads, create=create)
 
 
 def _read_declaration(version: ModelVersion, manifest: Manifest) -> tuple[Declaration, tuple[str, ...]]:
@@ -199,19 +283,6 @@ def _parse_labels(name: str, data: bytes) -> tuple[str, ...]:
     return labels
 
 
-def _create_session(version: ModelVersion, threads: int, *, spinning: bool) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    # What goes wrong comes back as an exception; on stderr it would say where the files lie.
-    options.log_severity_level = _LOG_SEVERITY_FATAL
-    try:
-        return onnxruntime.InferenceSession(version.path / MODEL_NAME, options, providers=["CPUExecutionProvider"])
-    except Exception as exc:  # onnxruntime's errors have no common base
-        raise ModelUnavailable(f"{MODEL_NAME}: onnxruntime refuses it: {_reason(exc, version)}") from exc
-
-
 def _signature(session: Any) -> Signature:
     return read_signature(session.get_inputs(), session.get_outputs())
 
@@ -232,12 +303,6 @@ def _zeros(signature: Signature, spec: ModelSpec) -> dict[str, NDArray[Any]] | N
 def _zero(tensor: TensorInfo) -> NDArray[Any]:
     shape = tuple(1 if size is None else size for size in tensor.shape)
     return np.full(shape, "", object) if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)
-
-
-def _reason(exc: Exception, version: ModelVersion) -> str:
-    """Return what onnxruntime says, without its prefix and without any folder's name."""
-    message = _CODE_PREFIX.sub("", str(exc)).replace(f"{version.path}/", "")
-    return _ABSOLUTE_PATH.sub("", message).strip()[:_MAX_REASON_CHARACTERS]
 
 
 @contextmanager

@@ -103,10 +103,9 @@ class InferRoutes:
         outputs = choose_outputs(wanted, session)
         feeds = build_feeds(wanted.inputs, session, decoder, batch_limit)
         ready = time.perf_counter_ns()
-        with stage(Stage.RUN, timings):
-            arrays = session.run_tensors(
-                feeds, run_options=termination.options, output_names=[output.name for output in outputs]
-            )
+        names = [output.name for output in outputs]
+        with stage(Stage.RUN, timings), self._engine.alone(wanted=session.has_idle_lane) as is_alone:
+            arrays = session.run_tensors(feeds, run_options=termination.options, output_names=names, is_alone=is_alone)
         ran = time.perf_counter_ns()
         with stage(Stage.POSTPROCESS, timings):
             accepted = request.headers.get("accept-encoding", "")

@@ -60,6 +60,14 @@ MODEL: Json = {
     "task": "classification",
     "labels": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     "sha256": "9f86d081…",
+    "execution": {
+        "threads": 1,
+        "parallel": 2,
+        "max_batch": 1,
+        "idle_threads": 2,
+        "spinning": True,
+        "origin": "tuned",
+    },
 }
 
 MANIFEST: Json = {

@@ -190,10 +190,26 @@ def _models() -> Json:
                 "task": {"anyOf": [{"$ref": "#/components/schemas/Task"}, {"type": "null"}]},
                 "labels": {"type": ["array", "null"], "items": {"type": "string"}},
                 "sha256": digest,
+                "execution": {"anyOf": [_plan(), {"type": "null"}], "description": "How it runs, once it is loaded."},
             },
         ),
         "Models": _object(["models"], {"models": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}}),
     }
+
+
+def _plan() -> Json:
+    count: Json = {"type": "integer", "minimum": 1}
+    return _object(
+        ["threads", "parallel", "max_batch", "idle_threads", "spinning", "origin"],
+        {
+            "threads": {**count, "description": "Cores of one run under load."},
+            "parallel": {**count, "description": "Such runs at once."},
+            "max_batch": {**count, "description": "Items joined in one run at most; 1: none."},
+            "idle_threads": {**count, "description": "Cores of a run that has the machine to itself."},
+            "spinning": {"type": "boolean", "description": "Whether the threads of such a run spin."},
+            "origin": {"type": "string", "enum": ["default", "tuned", "declared"]},
+        },
+    )
 
 
 def score_schemas() -> Json:

@@ -1,0 +1,82 @@
+"""onnxruntime's sessions: how one is made, by which execution providers, and what its errors say to a caller.
+
+It refuses to fall silent when a wanted provider is missing, and to name a folder in an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+
+from inference.errors import ModelUnavailable
+from inference.models.manifest import MODEL_NAME
+
+if TYPE_CHECKING:
+    from inference.models.repository import ModelVersion
+
+_log = logging.getLogger("inference.models")
+
+CPU = "CPUExecutionProvider"
+
+_LOG_SEVERITY_FATAL = 4
+_CODE_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
+_MAX_REASON_CHARACTERS = 300
+
+
+def create_session(
+    version: ModelVersion, threads: int, *, spinning: bool = False, providers: Sequence[str] = (CPU,)
+) -> Any:
+    """Return an `onnxruntime.InferenceSession` of the version's model.onnx.
+
+    `spinning` lets the threads of a run burn CPU between its nodes to wake up faster; they stop when it ends. A
+    provider that fails is warned of and done without. Raises ModelUnavailable.
+    """
+    try:
+        return _create(version, threads, spinning, providers)
+    except Exception as exc:  # onnxruntime's errors have no common base
+        if [*providers] == [CPU]:
+            reason = explain(exc, version)
+            raise ModelUnavailable(f"{MODEL_NAME}: onnxruntime refuses it: {reason}") from exc
+        _warn(f"{version} runs on the CPU: {', '.join(providers)} failed: {explain(exc, version)}")
+        return create_session(version, threads, spinning=spinning)
+
+
+def choose_providers(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the wanted execution providers that this onnxruntime has, in order, and the CPU last; warn of others."""
+    available = onnxruntime.get_available_providers()
+    for name in wanted:
+        if name not in available:
+            _warn(f"This onnxruntime has no {name}; it has {', '.join(available)}.")
+    return (*(name for name in wanted if name in available and name != CPU), CPU)
+
+
+def name_runtime(providers: Sequence[str]) -> str:
+    """Return what timings depend on: onnxruntime's version and its providers."""
+    return f"{onnxruntime.__version__} {' '.join(providers)}"
+
+
+def explain(exc: Exception, version: ModelVersion) -> str:
+    """Return what onnxruntime says, without its prefix and without any folder's name."""
+    message = _CODE_PREFIX.sub("", str(exc)).replace(f"{version.path}/", "")
+    return _ABSOLUTE_PATH.sub("", message).strip()[:_MAX_REASON_CHARACTERS]
+
+
+def _create(version: ModelVersion, threads: int, spinning: bool, providers: Sequence[str]) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    if spinning:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    # What goes wrong comes back as an exception; on stderr it would say where the files lie.
+    options.log_severity_level = _LOG_SEVERITY_FATAL
+    return onnxruntime.InferenceSession(version.path / MODEL_NAME, options, providers=[*providers])
+
+
+def _warn(message: str) -> None:
+    _log.warning(message, extra={"action": "execution_provider_missing"})
