@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from inference import __version__, exporters, settings
 from inference.batch.account_images import AccountFetcher
@@ -16,8 +17,10 @@ from inference.batch.ports import Account, Delivery, Queues, Stores
 from inference.batch.service import BatchService
 from inference.draining import Draining
 from inference.engine import Engine, available_cores
+from inference.engine.plan_cache import PlanCache
+from inference.engine.tuner import Tuner, TuningMode
 from inference.errors import NotFound, SettingsError
-from inference.fetch import Fetcher
+from inference.fetch import Fetcher, Poster
 from inference.http.batches import BatchRoutes
 from inference.http.deadletters import DeadLetterRoutes
 from inference.http.messages import Handler
@@ -29,7 +32,9 @@ from inference.http.score import ScoreRoutes
 from inference.http.status_pages import StatusRoutes
 from inference.models.opening import CacheChoice, open_source
 from inference.models.registry import ModelRegistry
-from inference.models.session import load_ready_session
+from inference.models.repository import ModelVersion
+from inference.models.runtime import choose_providers, name_runtime
+from inference.models.session import ModelSession, load_ready_session
 from inference.pinned import PinnedScorer
 from inference.scorer import Scorer
 from inference.settings import Settings
@@ -89,9 +94,19 @@ def build(environ: Mapping[str, str]) -> Services:
     engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting)
     loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="models")
     served = (chosen.models.default_model, *chosen.models.warm_models)
-    registry = _build_registry(chosen, loader, served)
+    providers = choose_providers(chosen.engine.execution_providers)
+    plans = PlanCache(chosen.engine.plan_cache, name_runtime(providers))
+    tuner = Tuner(cast("TuningMode", chosen.engine.tuning), engine.cores, plans, engine.is_quiet)
+
+    def load(version: ModelVersion) -> ModelSession:
+        session = load_ready_session(version, score_scripts=chosen.models.score_scripts, providers=providers)
+        tuner.offer(session)
+        return session
+
+    registry = _build_registry(chosen, loader, load, served)
     own_hosts = [environ[name] for name in _OWN_HOST_VARIABLES if environ.get(name)]
     fetcher = Fetcher(chosen.fetch, own_hosts=own_hosts)
+    poster = Poster(chosen.fetch, chosen.callbacks.allow, own_hosts=own_hosts)
     score_with = partial(
         Scorer,
         registry,
@@ -99,6 +114,7 @@ def build(environ: Mapping[str, str]) -> Services:
         default_model=chosen.models.default_model,
         image_limits=chosen.images,
         fetch_limits=chosen.fetch,
+        fast_decode=chosen.engine.fast_decode,
     )
     scorer = score_with(fetcher)
     status_routes = StatusRoutes(registry, served, __version__)
@@ -106,7 +122,7 @@ def build(environ: Mapping[str, str]) -> Services:
     draining = Draining()
     account = Account(storage.blob_endpoint, storage.blobs)
     batch_scorer = score_with(AccountFetcher(fetcher, account, chosen.fetch.max_image_bytes))
-    batches = _build_batches(storage, account, PinnedScorer(batch_scorer, engine), draining, chosen)
+    batches = _build_batches(storage, account, PinnedScorer(batch_scorer, engine), poster, draining, chosen)
     models, pages = ModelRoutes(registry), PageRoutes(__version__)
     limits = Limits(chosen.requests, chosen.images, chosen.fetch)
     oip = OipRoutes(
@@ -135,17 +151,19 @@ def build(environ: Mapping[str, str]) -> Services:
         "ui": pages.ui,
         **oip.handlers(),
     }
-    closers = [_closing(engine, loader), fetcher.close, storage.close, registry.close]
+    closers = [_closing(engine, loader, tuner), fetcher.close, poster.close, storage.close, registry.close]
     return Services(routes, batches.deliveries, draining, status_routes, registry, storage, closers)
 
 
-def _build_registry(chosen: Settings, loader: ThreadPoolExecutor, served: tuple[str, ...]) -> ModelRegistry:
+def _build_registry(
+    chosen: Settings, loader: ThreadPoolExecutor, load: Callable[[ModelVersion], ModelSession], served: tuple[str, ...]
+) -> ModelRegistry:
     models = chosen.models
     try:
         return ModelRegistry(
             open_source(models.repository, chosen.storage, CacheChoice(models.cache, models.cache_bytes), loader),
             loader,
-            load=partial(load_ready_session, score_scripts=models.score_scripts),
+            load=load,
             pinned=served,
             memory_bytes=models.memory_bytes,
             poll_seconds=models.poll_seconds,
@@ -156,7 +174,12 @@ def _build_registry(chosen: Settings, loader: ThreadPoolExecutor, served: tuple[
 
 
 def _build_batches(
-    storage: AzureStorage, account: Account, scorer: PinnedScorer, draining: Draining, chosen: Settings
+    storage: AzureStorage,
+    account: Account,
+    scorer: PinnedScorer,
+    poster: Poster,
+    draining: Draining,
+    chosen: Settings,
 ) -> BatchService:
     stores = Stores(
         manifests=storage.blobs(ContainerName.MANIFESTS),
@@ -169,11 +192,21 @@ def _build_batches(
         finish=storage.queue(QueueName.FINISH),
         events=storage.queue(QueueName.EVENTS),
     )
-    return BatchService(stores, queues, scorer, chosen.batch, account=account, draining=draining)
+    return BatchService(
+        stores,
+        queues,
+        scorer,
+        chosen.batch,
+        account=account,
+        poster=poster,
+        callbacks=chosen.callbacks,
+        draining=draining,
+    )
 
 
-def _closing(engine: Engine, loader: ThreadPoolExecutor) -> Callable[[], Awaitable[None]]:
+def _closing(engine: Engine, loader: ThreadPoolExecutor, tuner: Tuner) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
+        await asyncio.to_thread(tuner.close)
         engine.close()
         loader.shutdown(wait=False, cancel_futures=True)
 

@@ -33,6 +33,7 @@ _stage_seconds = _meter.create_histogram(
 _items = _meter.create_counter("inference.items", description="Images by outcome: ok, or the code of the error.")
 _requests = _meter.create_histogram("inference.request.duration", unit="s", description="Time of one HTTP request.")
 _bugs = _meter.create_counter("inference.bugs", description="Unknown exceptions: each one is a defect of this service.")
+_callbacks = _meter.create_counter("inference.callbacks", description="Attempts at callbacks by what came of them.")
 _batches = _meter.create_counter("inference.batches", description="Batches by the state they ended in.")
 _model_loads = _meter.create_counter("inference.model.loads", description="Loads of a model by outcome: ok or a code.")
 _model_polls = _meter.create_counter("inference.model.polls", description="Looks at the model repository by outcome.")
@@ -172,6 +173,11 @@ def count_bug(where: str) -> None:
 def count_batch(state: str) -> None:
     """Count a batch that ended."""
     _batches.add(1, {"state": state})
+
+
+def count_callback(outcome: str) -> None:
+    """Count one attempt at a callback: outcome is `ok`, `retried`, `given_up` or `refused`."""
+    _callbacks.add(1, {"outcome": outcome})
 
 
 def count_model_load(model: str, version: str, outcome: str) -> None:

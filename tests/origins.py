@@ -48,6 +48,8 @@ class Request:
     headers: Mapping[str, str]
     #: The client's address and port, so that a test can tell one connection from another.
     peer: tuple[str, int]
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Origin:
@@ -108,7 +110,8 @@ class Origin:
         self.hits[path] += 1
         assert request.transport is not None
         peer = request.transport.get_extra_info("peername")
-        self.requests.append(Request(request.raw_path, dict(request.headers), peer[:2]))
+        body = await request.read()
+        self.requests.append(Request(request.raw_path, dict(request.headers), peer[:2], request.method, body))
         self.asked.set()
         self.active += 1
         self.peak = max(self.peak, self.active)

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind
 from inference import telemetry
 from inference.batch import layout
 from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable
+from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import Canonicaliser, CanonicalManifest, ShardRange, digest_items, write_canonical
 from inference.batch.concurrency import for_each
 from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, digest
@@ -35,6 +36,7 @@ class Expander:
     records: Records
     parts: PartStore
     burials: Burials
+    callbacks: Callbacks
     scorer: Scorer
     settings: BatchSettings
     clock: Clock
@@ -79,6 +81,7 @@ class Expander:
         record = await self.records.find(batch_id)
         if record and await self._is_ours(record, message, delivery):
             return record
+        self.callbacks.check(message.callback_url)
         source = await open_source(message, self.stores.manifests, self.account)
         if record is None:
             pin = await self.scorer.resolve(message.model, message.parameters)
@@ -134,6 +137,7 @@ class Expander:
             mini_batch_size=canonical.mini_batch_size,
             max_attempts=self.settings.max_attempts if retries is None else retries + 1,
             error_threshold=message.error_threshold,
+            callback_url=message.callback_url,
             manifest=canonical.manifest,
             manifest_etag=canonical.etag,
             table=canonical.table,

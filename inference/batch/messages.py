@@ -45,6 +45,8 @@ class ManifestMessage(BaseModel):
     #: Failed items past which the whole batch fails; -1 never (Azure ML's default and meaning).
     error_threshold: Annotated[int, Field(ge=-1)] = -1
     max_retries: Annotated[int, Field(ge=0, le=_MAX_RETRIES)] | None = None
+    #: Where to POST how the batch ended. Not part of what it is: the first submission's counts.
+    callback_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     #: Put in by the HTTP door, so that one trace leads from the request to the rows.
     traceparent: Traceparent | None = None
 
@@ -148,6 +150,9 @@ class FinishMessage(WorkMessage):
     told_stop: int = -1
     #: One look on somebody's behalf, beside the chain of looks that goes on anyway.
     is_errand: bool = False
+    #: The event that the batch's callback url is to be told, instead of a look; and attempts that it failed before.
+    event: dict[str, Any] | None = None
+    attempts: Count = 0
 
 
 def digest(value: object) -> str:

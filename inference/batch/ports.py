@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inference.batch.layout import QueueName
 from inference.storage import BlobStore, MessageQueue
+
+if TYPE_CHECKING:
+    from inference.fetch.poster import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,16 @@ class Scorer(Protocol):
         self, url: str, pin: ModelPin, parameters: Mapping[str, Any], deadline_seconds: float
     ) -> list[Mapping[str, Any]]:
         """Return the predictions of exactly that model version. Raises InferenceError."""
+
+
+class Poster(Protocol):
+    """Posts to urls that the operator allows."""
+
+    def check(self, url: str) -> None:
+        """Raise UrlNotAllowed where `post` would without asking anyone."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post once, and return how it was answered. Raises UrlNotAllowed, OriginFailed, ShuttingDown."""
 
 
 class Draining(Protocol):

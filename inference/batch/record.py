@@ -44,6 +44,8 @@ class BatchRecord(BaseModel):
     mini_batch_size: int
     max_attempts: int
     error_threshold: int
+    #: As submitted, so perhaps with a secret in it.
+    callback_url: str | None = None
     manifest: str
     manifest_etag: str
     table: str

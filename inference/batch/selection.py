@@ -13,6 +13,7 @@ from typing import Any, Self
 import orjson
 
 from inference.batch import layout
+from inference.batch.callbacks import redact_callback
 from inference.errors import InvalidRequest
 from inference.storage import BlobNotFound, BlobProperties, BlobStore
 
@@ -86,7 +87,7 @@ class DeadLetterReader:
         async for place, letter in self.read(replace(wanted, limit=None)):
             if len(records) == limit:
                 return DeadLetterPage(records, last.encode() if last else None)
-            records.append(letter)
+            records.append(_shown(letter))
             last = place
         return DeadLetterPage(records, None)
 
@@ -124,3 +125,8 @@ class DeadLetterReader:
         except BlobNotFound:
             return []
         return [orjson.loads(line) for line in blob.data.splitlines()]
+
+
+def _shown(letter: dict[str, Any]) -> dict[str, Any]:
+    """Return a dead letter as it is listed: the manifest in one keeps its callback url, which may be a secret."""
+    return {**letter, "body": redact_callback(letter["body"])} if "body" in letter else letter

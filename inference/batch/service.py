@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 
 from inference.batch import layout
 from inference.batch.burials import Burials, grave_of_unreadable
+from inference.batch.callbacks import Callbacks
 from inference.batch.deadletters import DeadLetters
 from inference.batch.expand import Expander
 from inference.batch.finish import Finisher
 from inference.batch.journals import Journals
 from inference.batch.messages import FinishMessage, ShardMessage
 from inference.batch.parts import PartStore
-from inference.batch.ports import Account, Clock, Delivery, Draining, Queues, Random, Scorer, Stores
+from inference.batch.ports import Account, Clock, Delivery, Draining, Poster, Queues, Random, Scorer, Stores
 from inference.batch.record import Records
 from inference.batch.recover import Recovery
 from inference.batch.replay import Operations, Outcome
@@ -33,7 +34,7 @@ from inference.batch.submission import Submission, Submissions
 from inference.batch.survey import BatchState
 from inference.batch.suspects import Isolation, Suspects
 from inference.errors import BatchCancelled, BatchNotFound, InvalidMessage, NotFound
-from inference.settings import BatchSettings
+from inference.settings import BatchSettings, CallbackSettings
 
 type DeliveryHandler = Callable[[Delivery], Awaitable[None]]
 
@@ -56,6 +57,8 @@ class BatchService:
         settings: BatchSettings,
         *,
         account: Account | None = None,
+        poster: Poster | None = None,
+        callbacks: CallbackSettings | None = None,
         draining: Draining | None = None,
         clock: Clock = _now,
         random: Random = random.random,
@@ -71,7 +74,10 @@ class BatchService:
         dead_letters = DeadLetters(stores.deadletters, parts)
         suspects = Suspects(stores.manifests, settings.suspect_after_deliveries)
         self._journals = Journals(stores, queues, parts, dead_letters)
-        self._expander = Expander(stores, queues, self._records, parts, self._burials, scorer, settings, clock, account)
+        self._callbacks = Callbacks(queues, self._records, poster, callbacks or CallbackSettings(), settings, random)
+        self._expander = Expander(
+            stores, queues, self._records, parts, self._burials, self._callbacks, scorer, settings, clock, account
+        )
         self._shards = ShardWorker(
             stores,
             queues,
@@ -94,7 +100,9 @@ class BatchService:
             queues, self._records, self._burials, self._expander, self._shards, suspects, settings
         )
         self._statuses = Statuses(stores, self._records, parts, self._journals, self._burials, clock)
-        self._submissions = Submissions(stores, queues, self._records, scorer, settings, clock, account)
+        self._submissions = Submissions(
+            stores, queues, self._records, self._callbacks, scorer, settings, clock, account
+        )
         self._operations = Operations(
             stores, queues, self._records, parts, dead_letters, self._journals, self._burials, self._reader
         )
@@ -123,9 +131,13 @@ class BatchService:
             await self._bury(layout.QueueName.SHARDS, delivery, exc)
 
     async def on_finish(self, delivery: Delivery) -> None:
-        """Bring a batch forward, and to its end. Raises Unavailable, to be delivered again."""
+        """Bring a batch forward and to its end, or tell its callback url. Raises Unavailable, to be delivered again."""
         try:
-            await self._finisher.work(delivery, FinishMessage.decode(delivery.body))
+            message = FinishMessage.decode(delivery.body)
+            if message.event is None:
+                await self._finisher.work(delivery, message)
+            else:
+                await self._callbacks.deliver(message, message.event)
         except (InvalidMessage, NotFound) as exc:
             await self._bury(layout.QueueName.FINISH, delivery, exc)
 

@@ -15,6 +15,7 @@ import orjson
 
 from inference import telemetry
 from inference.batch import layout
+from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import digest_items
 from inference.batch.expand import digest_batch
 from inference.batch.manifest import read_items
@@ -41,6 +42,7 @@ _MANIFEST_TYPES = frozenset(
 )
 #: Bytes handed to the parser at a time.
 _CHUNK_BYTES = 1024 * 1024
+_TEXTS = ("batch_id", "model", "callback_url")
 _NUMBERS = ("mini_batch_size", "error_threshold", "max_retries")
 
 
@@ -58,6 +60,7 @@ class Submissions:
     stores: Stores
     queues: Queues
     records: Records
+    callbacks: Callbacks
     scorer: Scorer
     settings: BatchSettings
     clock: Clock
@@ -69,6 +72,7 @@ class Submissions:
         Raises InvalidManifest, UnsupportedMediaType, ManifestNotFound, ModelNotFound, BatchConflict, Unavailable.
         """
         message, payload = read_submission(body, content_type, options)
+        self.callbacks.check(message.callback_url)
         await self.scorer.resolve(message.model, message.parameters)
         digest, total = await self._check(message, payload)
         batch_id = message.batch_id or str(uuid.uuid4())
@@ -145,7 +149,7 @@ def read_submission(body: bytes, content_type: str, options: Mapping[str, str]) 
 
 
 def _read_options(options: Mapping[str, str]) -> dict[str, Any]:
-    known: dict[str, Any] = {name: options[name] for name in ("batch_id", "model") if name in options}
+    known: dict[str, Any] = {name: options[name] for name in _TEXTS if name in options}
     for name in _NUMBERS:
         if name in options:
             try:

@@ -36,6 +36,9 @@ def submit(
         int | None, typer.Option("--error-threshold", min=-1, help="The batch fails past so many failed images.")
     ] = None,
     max_retries: Annotated[int | None, typer.Option("--max-retries", min=0, help="Further tries of an image.")] = None,
+    callback_url: Annotated[
+        str | None, typer.Option("--callback-url", metavar="URL", help="Where the service posts how the batch ended.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the batch has ended; exit 1 if it failed.")] = False,
     storage: Annotated[
         str | None,
@@ -66,6 +69,7 @@ def submit(
         "mini_batch_size": mini_batch_size,
         "error_threshold": error_threshold,
         "max_retries": max_retries,
+        "callback_url": callback_url,
     }
     accepted = _send(manifest, {name: value for name, value in options.items() if value is not None}, storage, client)
     if wait:

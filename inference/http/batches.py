@@ -11,7 +11,7 @@ from inference.http.queries import read_count
 from inference.settings import RequestLimits
 
 #: Query parameters that say of a bare manifest (JSON Lines, CSV, urls) what a JSON one says itself.
-_OPTIONS = ("batch_id", "model", "mini_batch_size", "error_threshold", "max_retries")
+_OPTIONS = ("batch_id", "model", "mini_batch_size", "error_threshold", "max_retries", "callback_url")
 _MAX_LISTED = 100
 _FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 

@@ -19,8 +19,9 @@ from inference.batch import layout
 from inference.batch.layout import ContainerName, QueueName
 from inference.batch.ports import Account, Delivery, ModelPin, Queues, Stores
 from inference.batch.service import BatchService
-from inference.errors import ModelNotFound
-from inference.settings import BatchSettings
+from inference.errors import InferenceError, ModelNotFound, UrlNotAllowed
+from inference.fetch.poster import Answer
+from inference.settings import BatchSettings, CallbackSettings
 from tests.fakes import Crash, FakeQueue, FakeStorage, ReceivedMessage
 
 MAX_DEQUEUE_COUNT = 5
@@ -73,6 +74,46 @@ class ScriptedScorer:
         return [{"label": url.rsplit("/", 1)[-1].partition("?")[0], "score": 0.5}]
 
 
+@dataclass(frozen=True)
+class Post:
+    """One POST that reached the receiver of callbacks."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+    #: What was on `batch-events` by then.
+    events: Sequence[bytes]
+
+
+class ScriptedReceiver:
+    """Takes callbacks below `allowed`, by a script: what each post is answered with; beyond the script it is a 200.
+
+    Each post and each answer is a call to the storage's hooks, so that a process can die on either side of it.
+    """
+
+    def __init__(self, *script: int | Answer | InferenceError, allowed: str = "https://hooks.example/") -> None:
+        self.script = list(script)
+        self.allowed = allowed
+        self.posts: list[Post] = []
+        self.storage = FakeStorage()
+
+    def check(self, url: str) -> None:
+        """Refuse what is not below `allowed`."""
+        if not url.startswith(self.allowed):
+            raise UrlNotAllowed("The url is not below what is allowed.")
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Take a post and follow the script."""
+        self.check(url)
+        call = await self.storage.enter("callback.post", "receiver")
+        self.posts.append(Post(url, body, dict(headers), self.storage.queue(QueueName.EVENTS).bodies))
+        self.storage.after_call(call)
+        answer = self.script.pop(0) if self.script else 200
+        if isinstance(answer, InferenceError):
+            raise answer
+        return Answer(answer) if isinstance(answer, int) else answer
+
+
 async def _let_others_run(url: str) -> None:
     await asyncio.sleep(0)
 
@@ -86,6 +127,8 @@ class Simulation:
     storage: FakeStorage = field(default_factory=FakeStorage)
     draw: Callable[[], float] = lambda: 0.5
     monotonic: Callable[[], float] = time.monotonic
+    receiver: ScriptedReceiver = field(default_factory=ScriptedReceiver)
+    callbacks: CallbackSettings = field(default_factory=CallbackSettings)
 
     def __post_init__(self) -> None:
         self.crashes = 0
@@ -93,6 +136,7 @@ class Simulation:
         self.rescues = 0
         self.deliveries: Counter[str] = Counter()
         self.draining = asyncio.Event()
+        self.receiver.storage = self.storage
         self.scorer.kill = lambda: self.storage.crash_before(0)
         self.start()
 
@@ -106,6 +150,8 @@ class Simulation:
             self.scorer,
             self.settings,
             account=Account(ACCOUNT_URL, self.storage.blobs),
+            poster=self.receiver,
+            callbacks=self.callbacks,
             draining=self.draining,
             clock=self.storage.clock.now,
             random=self.draw,

@@ -68,7 +68,23 @@ async def replay_while_running(sim: Simulation) -> None:
     await sim.drain()
 
 
-STORIES: list[Story] = [submit_and_replay, submit_over_http_and_cancel, replay_while_running]
+async def submit_with_a_callback_and_replay(sim: Simulation) -> None:
+    """Drop, drain, replay, drain; each end is told, the first one at the second attempt."""
+    sim.receiver.script = [503]
+    await sim.run(manifest("b", URLS, callback_url="https://hooks.example/b"))
+    await insist(sim, lambda: sim.service.replay(DeadLetterFilter(batch_id="b")))
+    await sim.drain()
+    told = {post.headers["Idempotency-Key"]: post.body for post in sim.receiver.posts}
+    assert set(told.values()) == set(sim.queue("batch-events").bodies)
+    assert told.keys() == {event["event_id"] for event in sim.events()} == {"b/0", "b/1"}
+
+
+STORIES: list[Story] = [
+    submit_and_replay,
+    submit_over_http_and_cancel,
+    replay_while_running,
+    submit_with_a_callback_and_replay,
+]
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])

@@ -35,6 +35,7 @@ LEFT_OUT = {
     "AzureWebJobsStorage": "a connection string is a key; Azure uses an identity",
     "AzureWebJobsStorage__blobServiceUri": "follows from the account's name",
     "AzureWebJobsStorage__queueServiceUri": "follows from the account's name",
+    "INFERENCE_CALLBACK_SECRET": "a secret: it goes among the app's secrets, not into a file of settings",
 }
 
 

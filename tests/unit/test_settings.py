@@ -8,7 +8,7 @@ import pytest
 
 from inference import settings
 from inference.errors import SettingsError
-from inference.settings import Network, Settings
+from inference.settings import Network, Settings, UrlPrefix
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -41,6 +41,19 @@ def test_every_problem_is_named_at_once() -> None:
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1/8:80"),
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1:0"),
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1:65536"),
+        ("INFERENCE_CALLBACK_ALLOW", "hooks.example"),
+        ("INFERENCE_CALLBACK_ALLOW", "ftp://hooks.example/"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://user@hooks.example/"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example/?a=b"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example/#a"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example?"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example:0/"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example:65536/"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example/a\\b"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example/a/../b"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example/a/%2E%2e"),
+        ("INFERENCE_CALLBACK_ALLOW", "https://hooks.example/é"),
+        ("INFERENCE_CALLBACK_MAX_ATTEMPTS", "0"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: str) -> None:
@@ -90,3 +103,62 @@ def test_no_module_but_the_wiring_reads_the_environment() -> None:
     readers.remove("models/script.py")
     assert set(readers) <= {"wiring.py", "settings.py"} | {r for r in readers if r.startswith("cli/")}
     assert os.sep
+
+
+def test_the_callback_prefixes_are_read_with_port_and_path() -> None:
+    text = "https://Hooks.example, http://127.0.0.1:9000/a/b,https://[fd00::1]:8443/"
+    allow = Settings.from_env({"INFERENCE_CALLBACK_ALLOW": text}).callbacks.allow
+
+    assert allow == (
+        UrlPrefix("https", "hooks.example", 443, "/"),
+        UrlPrefix("http", "127.0.0.1", 9000, "/a/b"),
+        UrlPrefix("https", "fd00::1", 8443, "/"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "is_allowed"),
+    [
+        ("/hooks", True),
+        ("/hooks/", True),
+        ("/hooks/a..b/.c", True),
+        ("/hooks/%2ea", True),
+        ("/", False),
+        ("/hook", False),
+        ("/hooks-of-others", False),
+        ("/Hooks", False),
+        ("/%68ooks", False),
+        ("/hooks/..", False),
+        ("/hooks/../a", False),
+        ("/hooks/./a", False),
+        ("/hooks/.%2e/a", False),
+        ("/hooks/%252E%252e/a", False),
+        ("/hooks/..%2fa", False),
+        ("/hooks/..%5Ca", False),
+        ("/hooks/..;x/a", False),
+    ],
+)
+def test_a_prefix_allows_what_lies_below_its_path_and_nothing_that_climbs_out(path: str, is_allowed: bool) -> None:
+    for prefix in (UrlPrefix.parse("https://hooks.example/hooks"), UrlPrefix.parse("https://hooks.example:443/hooks")):
+        assert prefix.contains("https", "hooks.example", 443, path) is is_allowed
+
+
+@pytest.mark.parametrize(
+    "origin", [("http", "hooks.example", 443), ("https", "hooks.example.evil", 443), ("https", "hooks.example", 8443)]
+)
+def test_a_prefix_allows_its_own_origin_alone(origin: tuple[str, str, int]) -> None:
+    assert not UrlPrefix.parse("https://hooks.example/").contains(*origin, "/")
+
+
+def test_a_bad_callback_prefix_is_told_without_its_path_which_may_be_a_secret() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env({"INFERENCE_CALLBACK_ALLOW": "https://hooks.example/services/canary?a"})
+
+    assert "canary" not in str(refused.value)
+
+
+def test_the_callback_secret_is_kept_out_of_sight() -> None:
+    chosen = Settings.from_env({"INFERENCE_CALLBACK_SECRET": "canary"})
+
+    assert chosen.callbacks.secret == "canary"
+    assert "canary" not in repr(chosen)

@@ -50,6 +50,7 @@ _OPTIONS = tuple(
         ("mini_batch_size", {"type": "integer", "minimum": 1}, "Images in one shard"),
         ("error_threshold", {"type": "integer", "minimum": -1}, "Failed images that are put up with, -1 for any"),
         ("max_retries", {"type": "integer", "minimum": 0}, "Further attempts at an image"),
+        ("callback_url", {"type": "string", "maxLength": 2048}, "Where to POST how the batch ended"),
     )
 )
 _FILTERS = (

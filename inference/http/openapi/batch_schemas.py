@@ -69,6 +69,15 @@ def _manifest() -> Json:
                     "maximum": 100,
                     "description": f"Further attempts at an image; {defaults.max_attempts - 1} by default.",
                 },
+                "callback_url": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 2048,
+                    "description": (
+                        "Where to POST the summary when the batch, or a replay of it, has ended; under a prefix that"
+                        " the operator allows (INFERENCE_CALLBACK_ALLOW). No part of what makes a batch the same."
+                    ),
+                },
                 "v": {"const": 1, "description": "Version of this form; may be left out."},
                 "traceparent": {"type": "string", "description": "W3C trace context that the batch belongs to."},
             },

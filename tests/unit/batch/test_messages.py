@@ -20,6 +20,7 @@ FULL: dict[str, Any] = {
     "mini_batch_size": 10,
     "error_threshold": 0,
     "max_retries": 2,
+    "callback_url": "https://hooks.example/done",
 }
 
 

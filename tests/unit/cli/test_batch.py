@@ -68,7 +68,8 @@ def test_every_form_of_manifest_is_posted_as_a_message(
 def test_the_command_line_wins_over_the_message(onnxfn: Program, service: Service, write: Write) -> None:
     service.answer("POST /api/batches", ACCEPTED)
     path = write("m.json", json.dumps({"batch_id": "old", "images": ["https://h/1"], "parameters": {"top_k": 1}}))
-    options = ("--mini-batch-size", "7", "--error-threshold", "-1", "--max-retries", "0", "--batch-id", "new")
+    numbers = ("--mini-batch-size", "7", "--error-threshold", "-1", "--max-retries", "0")
+    options = (*numbers, "--batch-id", "new", "--callback-url", "https://hooks.example/b")
 
     done = onnxfn("batch", "submit", path, *options)
 
@@ -80,6 +81,7 @@ def test_the_command_line_wins_over_the_message(onnxfn: Program, service: Servic
         "mini_batch_size": 7,
         "error_threshold": -1,
         "max_retries": 0,
+        "callback_url": "https://hooks.example/b",
     }
 
 
