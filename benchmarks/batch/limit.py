@@ -59,7 +59,7 @@ def measure(session: ModelSession, images: list[bytes], count: int, cores: int) 
 def score(data: bytes, session: ModelSession, limits: ImageLimits = ImageLimits()) -> None:  # noqa: B008 -- frozen
     """Do what the scorer does on an engine thread, stage by stage, without its spans."""
     image = decode(data, limits)
-    outputs = session.run(preprocess(image.rgb, session.spec))
+    outputs = session.run(preprocess(image.picture, session.spec))
     postprocess(outputs, session.spec, frame=Frame(image.width, image.height, image.reduced_by))
 
 
@@ -67,7 +67,7 @@ def time_stages(session: ModelSession, images: list[bytes], rounds: int = 5) -> 
     """Return milliseconds an image of each stage, alone on one core."""
     limits = ImageLimits()
     decoded = [decode(data, limits) for data in images]
-    tensors = [preprocess(image.rgb, session.spec) for image in decoded]
+    tensors = [preprocess(image.picture, session.spec) for image in decoded]
 
     def milliseconds(call: Callable[[int], object]) -> float:
         begun = time.perf_counter()
@@ -77,7 +77,7 @@ def time_stages(session: ModelSession, images: list[bytes], rounds: int = 5) -> 
 
     return {
         "decode": milliseconds(lambda index: decode(images[index], limits)),
-        "preprocess": milliseconds(lambda index: preprocess(decoded[index].rgb, session.spec)),
+        "preprocess": milliseconds(lambda index: preprocess(decoded[index].picture, session.spec)),
         "run": milliseconds(lambda index: session.run(tensors[index])),
     }
 

@@ -123,6 +123,11 @@ async def _expand(storage: AzureStorage, name: str, settings: BatchSettings) -> 
     }
 
 
+def peak_mib() -> float:
+    """Return the most memory that this process ever had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Measure one stage."""
     parser = argparse.ArgumentParser()
@@ -137,7 +142,7 @@ def main() -> None:
             return await measure(options.stage, options.file, storage, options.mini_batch_size)
 
     found = asyncio.run(run())
-    print(json.dumps({**found, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(json.dumps({**found, "peak_mib": peak_mib()}))
 
 
 if __name__ == "__main__":

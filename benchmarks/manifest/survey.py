@@ -1,0 +1,116 @@
+"""Owns one measurement of a batch of many shards that are all scored: its status, and its end, in a fresh process.
+
+`python -m benchmarks.manifest.survey SHARDS ROWS CONNECTION_STRING` prints one line of JSON. The parts are written by
+the service's own code with made-up predictions. It refuses to score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from statistics import median
+
+import orjson
+
+from benchmarks.manifest.expansion import open_service, peak_mib
+from inference.batch.concurrency import for_each
+from inference.batch.messages import FinishMessage
+from inference.batch.parts import Part, PartStore
+from inference.batch.ports import Delivery
+from inference.batch.rows import Row, RowStatus
+from inference.settings import BatchSettings, StorageSettings
+from inference.storage.azure import AzureStorage
+
+#: What a model of a thousand classes leaves in a row.
+_PREDICTIONS = [{"label": f"a label of usual length {rank}", "score": 0.9 / (rank + 1)} for rank in range(5)]
+
+
+async def prepare(storage: AzureStorage, shards: int, rows: int) -> str:
+    """Make a batch whose shards are all scored but the last, and return its id."""
+    service, _ = open_service(storage, BatchSettings(shard_size=rows))
+    batch_id = uuid.uuid4().hex
+    await storage.blobs("manifests").write_stream(batch_id, _lines(shards * rows))
+    await service.on_manifest(Delivery(orjson.dumps({"batch_id": batch_id, "manifest": batch_id}), batch_id))
+    await write_parts(storage, batch_id, range(shards - 1), rows)
+    return batch_id
+
+
+async def write_parts(storage: AzureStorage, batch_id: str, shards: range, rows: int) -> None:
+    """Write parts as scored."""
+    parts = PartStore(storage.blobs("results"))
+
+    async def write(shard: int) -> None:
+        blank = Part(tuple(Row(index, str(index), _url(index)) for index in range(shard * rows, (shard + 1) * rows)))
+        await parts.update(batch_id, shard, blank, lambda part: part.map(_scored))
+
+    await for_each(shards, write)
+
+
+def _scored(row: Row) -> Row:
+    done = {"status": RowStatus.SUCCEEDED, "model": "digits", "version": "1", "predictions": _PREDICTIONS}
+    return Row(row.index, row.id, row.url, attempts=1, tries=1, **done)  # type: ignore[arg-type]
+
+
+def _url(index: int) -> str:
+    return f"https://images.example/photos/2026/11/{index:08d}.jpg"
+
+
+async def _lines(count: int) -> AsyncIterator[bytes]:
+    for start in range(0, count, 10_000):
+        yield "".join([f"{_url(index)}\n" for index in range(start, min(start + 10_000, count))]).encode()
+
+
+async def measure(storage: AzureStorage, batch_id: str, shards: int, rows: int, repeats: int) -> dict[str, float]:
+    """Return seconds of one status and of the end, and the memory they took."""
+    service, _ = open_service(storage, BatchSettings(shard_size=rows))
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        status = await service.status(batch_id)
+        seconds.append(time.perf_counter() - begun)
+        assert (status.state, status.pending) == ("running", rows)
+    status_peak = peak_mib()
+    await write_parts(storage, batch_id, range(shards - 1, shards), rows)
+    begun = time.perf_counter()
+    await service.on_finish(Delivery(FinishMessage(batch_id=batch_id).encode(), batch_id))
+    ended = time.perf_counter() - begun
+    assert (await service.status(batch_id)).state == "succeeded"
+    return {
+        "status_seconds": median(seconds),
+        "status_peak_mib": status_peak,
+        "finish_seconds": ended,
+        "finish_peak_mib": peak_mib(),
+    }
+
+
+def main() -> None:
+    """Make a batch in one process, and look at it in another."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("shards", type=int)
+    parser.add_argument("rows", type=int)
+    parser.add_argument("connection_string")
+    parser.add_argument("--batch", help="measure this batch, which another process has made")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+
+    async def run() -> dict[str, float] | str:
+        async with AzureStorage.connect(StorageSettings(connection_string=options.connection_string)) as storage:
+            if options.batch is None:
+                return await prepare(storage, options.shards, options.rows)
+            return await measure(storage, options.batch, options.shards, options.rows, options.repeats)
+
+    found = asyncio.run(run())
+    if isinstance(found, str):
+        again = [sys.executable, "-m", "benchmarks.manifest.survey", *sys.argv[1:], "--batch", found]
+        raise SystemExit(subprocess.run(again, check=False).returncode)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
