@@ -5,6 +5,7 @@ It refuses to fail: whatever it is given, it returns something that can be shown
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -13,6 +14,9 @@ OMITTED: Final = "…"
 
 _MAX_CHARACTERS: Final = 2048
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^\[\]:@]*)(?::[0-9]*)?")
+
+#: A scheme and what follows up to a space or a quote; JSON may escape the slashes, or anything else.
+_URL_IN_TEXT: Final = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/|\\u002[fF]){2}[^\s"'<>]*""")
 
 
 def redact_url(url: str) -> str:
@@ -36,3 +40,21 @@ def redact_url(url: str) -> str:
     if match is None or (may_hold_password and "@" in rest[len(authority) :]):
         return f"{scheme}://{OMITTED}"
     return f"{scheme}://{host}{slash}{path}{f'?{OMITTED}' if query else ''}"
+
+
+def redact_text(text: str) -> str:
+    """Return `text` (a manifest as somebody sent it, well-formed or not) with each url in it redacted.
+
+    JSON may write a url's letters as escapes; such a url is decoded first, and where that fails it is cut off.
+    """
+    return _URL_IN_TEXT.sub(lambda match: _redact_escaped(match[0]), text)
+
+
+def _redact_escaped(url: str) -> str:
+    if "\\" not in url:
+        return redact_url(url)
+    try:
+        decoded = json.loads(f'"{url}"')
+    except ValueError:
+        return redact_url(url.replace("\\/", "/").partition("\\")[0]) + OMITTED
+    return json.dumps(redact_url(decoded), ensure_ascii=False)[1:-1]

@@ -15,6 +15,7 @@ import orjson
 from inference.batch import layout
 from inference.batch.callbacks import redact_callback
 from inference.errors import InvalidRequest
+from inference.redaction import redact_text
 from inference.storage import BlobNotFound, BlobProperties, BlobStore
 
 
@@ -128,5 +129,5 @@ class DeadLetterReader:
 
 
 def _shown(letter: dict[str, Any]) -> dict[str, Any]:
-    """Return a dead letter as it is listed: the manifest in one keeps its callback url, which may be a secret."""
-    return {**letter, "body": redact_callback(letter["body"])} if "body" in letter else letter
+    """Return a dead letter as it is listed: the message in one keeps its urls, which may hold secrets."""
+    return {**letter, "body": redact_text(redact_callback(letter["body"]))} if "body" in letter else letter

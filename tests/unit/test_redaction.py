@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.redaction import redact_url
+from inference.redaction import redact_text, redact_url
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,19 @@ def test_no_user_information_that_holds_a_password_is_shown(before: str, after: 
 
 def test_a_long_text_is_cut() -> None:
     assert len(redact_url("https://example.com/" + "a" * 100_000)) <= 2100
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"images": ["https://h/a?sig=SECRET"]}', '{"images": ["https://h/a?…"]}'),
+        ('{"images": ["https:\\/\\/h\\/a?sig=SECRET"]}', '{"images": ["https://h/a?…"]}'),
+        ('{"images": ["https://h/a\\u003fsig=SECRET"]}', '{"images": ["https://h/a?…"]}'),
+        ('{"images": ["https:\\u002f\\u002fh/a?sig=SECRET"]}', '{"images": ["https://h/a?…"]}'),
+        ('{"images": ["https://h/a\\q?sig=SECRET"]}', '{"images": ["https://h/a…"]}'),
+        ("url\nhttps://h/a?sig=SECRET\nhttps://user:SECRET@h/b", "url\nhttps://h/a?…\nhttps://h/b"),
+        ("no url: SECRET stays", "no url: SECRET stays"),
+    ],
+)
+def test_every_url_in_a_text_is_redacted(text: str, shown: str) -> None:
+    assert redact_text(text) == shown
