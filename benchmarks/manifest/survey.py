@@ -1,7 +1,7 @@
-"""Owns one measurement of a batch of many shards that are all scored: its status, and its end, in a fresh process.
+"""Owns the measuring of a batch of many shards: its status while it runs, and its end, each in a fresh process.
 
-`python -m benchmarks.manifest.survey SHARDS ROWS CONNECTION_STRING` prints one line of JSON. The parts are written by
-the service's own code with made-up predictions. It refuses to score.
+`python -m benchmarks.manifest.survey STEP SHARDS ROWS CONNECTION_STRING` prints one line of JSON. The steps are
+`prepare`, `look` and `finish`; parts are written by the service's own code with made-up predictions. It refuses to score.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from statistics import median
 
 import orjson
@@ -27,6 +25,7 @@ from inference.batch.rows import Row, RowStatus
 from inference.settings import BatchSettings, StorageSettings
 from inference.storage.azure import AzureStorage
 
+_LOOKS = 5
 #: What a model of a thousand classes leaves in a row.
 _PREDICTIONS = [{"label": f"a label of usual length {rank}", "score": 0.9 / (rank + 1)} for rank in range(5)]
 
@@ -66,50 +65,50 @@ async def _lines(count: int) -> AsyncIterator[bytes]:
         yield "".join([f"{_url(index)}\n" for index in range(start, min(start + 10_000, count))]).encode()
 
 
-async def measure(storage: AzureStorage, batch_id: str, shards: int, rows: int, repeats: int) -> dict[str, float]:
-    """Return seconds of one status and of the end, and the memory they took."""
+async def look(storage: AzureStorage, batch_id: str, rows: int) -> dict[str, float]:
+    """Return the seconds of one status of a running batch."""
     service, _ = open_service(storage, BatchSettings(shard_size=rows))
     seconds = []
-    for _ in range(repeats):
+    for _ in range(_LOOKS):
         begun = time.perf_counter()
         status = await service.status(batch_id)
         seconds.append(time.perf_counter() - begun)
-        assert (status.state, status.pending) == ("running", rows)
-    status_peak = peak_mib()
+        assert (status.state, status.pending) == ("running", rows), status
+    return {"seconds": median(seconds), "peak_mib": peak_mib()}
+
+
+async def finish(storage: AzureStorage, batch_id: str, shards: int, rows: int) -> dict[str, float]:
+    """Have the last shard scored, and return the seconds of the batch's end."""
+    service, _ = open_service(storage, BatchSettings(shard_size=rows))
     await write_parts(storage, batch_id, range(shards - 1, shards), rows)
     begun = time.perf_counter()
     await service.on_finish(Delivery(FinishMessage(batch_id=batch_id).encode(), batch_id))
-    ended = time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
     assert (await service.status(batch_id)).state == "succeeded"
-    return {
-        "status_seconds": median(seconds),
-        "status_peak_mib": status_peak,
-        "finish_seconds": ended,
-        "finish_peak_mib": peak_mib(),
-    }
+    return {"seconds": seconds, "peak_mib": peak_mib()}
 
 
 def main() -> None:
-    """Make a batch in one process, and look at it in another."""
+    """Do one step."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("step", choices=["prepare", "look", "finish"])
     parser.add_argument("shards", type=int)
     parser.add_argument("rows", type=int)
     parser.add_argument("connection_string")
-    parser.add_argument("--batch", help="measure this batch, which another process has made")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", default="")
     options = parser.parse_args()
 
-    async def run() -> dict[str, float] | str:
+    async def run() -> Mapping[str, object]:
         async with AzureStorage.connect(StorageSettings(connection_string=options.connection_string)) as storage:
-            if options.batch is None:
-                return await prepare(storage, options.shards, options.rows)
-            return await measure(storage, options.batch, options.shards, options.rows, options.repeats)
+            match options.step:
+                case "prepare":
+                    return {"batch_id": await prepare(storage, options.shards, options.rows)}
+                case "look":
+                    return await look(storage, options.batch, options.rows)
+                case _:
+                    return await finish(storage, options.batch, options.shards, options.rows)
 
-    found = asyncio.run(run())
-    if isinstance(found, str):
-        again = [sys.executable, "-m", "benchmarks.manifest.survey", *sys.argv[1:], "--batch", found]
-        raise SystemExit(subprocess.run(again, check=False).returncode)
-    print(json.dumps(found))
+    print(json.dumps(asyncio.run(run())))
 
 
 if __name__ == "__main__":

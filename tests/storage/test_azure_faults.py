@@ -249,14 +249,16 @@ async def test_a_listing_that_is_not_xml_is_a_fault_of_storage(server: ScriptedS
 
 
 async def test_a_shared_access_signature_is_on_every_request(server: ScriptedStorage) -> None:
-    server.replies += [listing("<Name>a</Name>"), created()]
+    server.replies += [listing("<Name>a</Name>"), created(), web.Response(status=201)]
     signed = f"BlobEndpoint={server.endpoint};QueueEndpoint={server.endpoint};SharedAccessSignature=sv=2025&sig=a%2Fb"
 
     async with AzureStorage.connect(StorageSettings(connection_string=signed)) as storage:
         assert [found.name async for found in storage.blobs("results").list("a/&b")] == ["a"]
         await storage.blobs("results").write("a", b"x")
+        await storage.queue("batch-shards").send(b"x", delay_seconds=3)
 
-    assert [query["sig"] for query in server.queries] == ["a/b", "a/b"]
+    assert [query["sig"] for query in server.queries] == ["a/b"] * 3
+    assert server.queries[2]["visibilitytimeout"] == "3"
     assert server.queries[0]["prefix"] == "a/&b"
 
 

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from azure.storage.blob.aio import BlobServiceClient
-from azure.storage.queue import BinaryBase64EncodePolicy
 from azure.storage.queue.aio import QueueServiceClient
 
 from inference.errors import SettingsError
@@ -64,8 +63,7 @@ class AzureStorage:
         """Return the queue; it need not exist yet. Raises SettingsError when no queue endpoint is set."""
         if self._queue_service is None:
             raise SettingsError(["AzureWebJobsStorage__queueServiceUri (or __accountName) is not set"])
-        policy = BinaryBase64EncodePolicy()  # what host.json's messageEncoding "base64", the default, expects
-        return AzureMessageQueue(self._queue_service.get_queue_client(name, message_encode_policy=policy))
+        return AzureMessageQueue(self._queue_service.get_queue_client(name))
 
     async def close(self) -> None:
         """Close the connections; what is under way fails."""

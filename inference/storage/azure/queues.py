@@ -5,9 +5,11 @@ It refuses to receive: that is the Functions host's part.
 
 from __future__ import annotations
 
+import base64
 import math
 
 from azure.core.exceptions import ResourceExistsError
+from azure.core.rest import HttpRequest
 from azure.storage.queue.aio import QueueClient
 
 from inference.storage import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES
@@ -22,6 +24,9 @@ class AzureMessageQueue:
 
     def __init__(self, client: QueueClient) -> None:
         self._client = client
+        # With a shared access signature, that is the url's query.
+        self._url, mark, query = client.url.partition("?")
+        self._query = mark + query
 
     async def send(self, body: bytes, *, delay_seconds: float = 0) -> None:
         """Put a message; the queue is made when it is missing."""
@@ -43,8 +48,23 @@ class AzureMessageQueue:
         return properties.approximate_message_count or 0
 
     async def _send(self, body: bytes, delay_seconds: int) -> None:
+        """Put a message by a request of our own. Source: learn.microsoft.com/rest/api/storageservices/put-message.
+
+        The SDK's models around the same request are a third of its CPU, and a manifest of a million images is ten
+        thousand messages.
+        """
+        text = base64.b64encode(body).decode()  # what host.json's messageEncoding "base64", the default, expects
+        request = HttpRequest(
+            "POST",
+            f"{self._url}/messages{self._query}",
+            params={"visibilitytimeout": str(delay_seconds), "messagettl": str(_NEVER_EXPIRES)},
+            headers={"x-ms-version": self._client.api_version, "Content-Type": "application/xml"},
+            content=f"<QueueMessage><MessageText>{text}</MessageText></QueueMessage>".encode(),
+        )
         with translate_errors():
-            await self._client.send_message(body, visibility_timeout=delay_seconds, time_to_live=_NEVER_EXPIRES)
+            # The SDK's own seam to its pipeline (identity, retries), as for listings.
+            response = await self._client._client.send_request(request)
+            response.raise_for_status()
 
     async def create(self) -> None:
         """Make the queue unless it is there."""
