@@ -1,7 +1,7 @@
 """Owns the measuring of a batch of many shards: its status while it runs, and its end, each in a fresh process.
 
 `python -m benchmarks.manifest.survey STEP SHARDS ROWS CONNECTION_STRING` prints one line of JSON. The steps are
-`prepare`, `look` and `finish`; parts are written by the service's own code with made-up predictions. It refuses to score.
+`prepare`, `look` and `finish`; parts are written by the service with made-up predictions. It refuses to score.
 """
 
 from __future__ import annotations
