@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from inference.errors import SettingsError
 
@@ -41,8 +42,10 @@ def configure(environ: Mapping[str, str], version: str) -> None:
 
         configure_azure_monitor(resource=resource, logger_name="inference")
         return
-    tracers = TracerProvider(resource=resource)
-    for kind in _exporters(environ, "TRACES"):
+    kinds = _exporters(environ, "TRACES")
+    # Ids are made all the same, for dead letters and logs; a span that nobody exports costs a tenth of a recorded one.
+    tracers = TracerProvider(resource=resource, sampler=None if kinds else ALWAYS_OFF)
+    for kind in kinds:
         tracers.add_span_processor(_span_processor(kind))
     trace.set_tracer_provider(tracers)
     readers = [_metric_reader(kind) for kind in _exporters(environ, "METRICS")]

@@ -15,15 +15,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
 from inference.engine.plan import ExecutionPlan
 
 _log = logging.getLogger("inference.engine")
-_PLAN = TypeAdapter(ExecutionPlan)
 _MAX_BYTES = 4096
 #: As in model.toml.
 _MAX_COUNT = 1024
+_ORIGINS = ("tuned", "declared")
 
 
 class PlanCache:
@@ -43,11 +42,10 @@ class PlanCache:
         try:
             if path.parent.stat().st_uid != os.geteuid() or path.stat().st_size > _MAX_BYTES:
                 return None
-            plan = _PLAN.validate_json(path.read_bytes(), strict=True)
-        except (OSError, ValidationError):
+            plan = _parse(path.read_bytes())
+        except (OSError, ValueError, TypeError):
             return None
-        is_sound = 1 <= plan.threads <= plan.idle_threads and min(plan.parallel, plan.max_batch) >= 1
-        return plan if is_sound and max(plan.idle_threads, plan.parallel, plan.max_batch) <= _MAX_COUNT else None
+        return plan
 
     def write(self, model: str, cores: int, plan: ExecutionPlan) -> None:
         """Keep a plan; readers see all of it or none."""
@@ -66,6 +64,17 @@ class PlanCache:
     def _path(self, model: str, cores: int) -> Path:
         key = "\n".join((model, str(cores), self._runtime, self._processor))
         return self._folder / f"{sha256(key.encode()).hexdigest()}.json"
+
+
+def _parse(data: bytes) -> ExecutionPlan:
+    """Raises ValueError or TypeError for what is no plan."""
+    plan = ExecutionPlan(**orjson.loads(data))
+    counts = (plan.threads, plan.parallel, plan.max_batch, plan.idle_threads)
+    if not all(type(count) is int and 1 <= count <= _MAX_COUNT for count in counts):
+        raise ValueError("a count is out of bounds")
+    if plan.idle_threads < plan.threads or type(plan.spinning) is not bool or plan.origin not in _ORIGINS:
+        raise ValueError("the parts contradict each other")
+    return plan
 
 
 def _read_processor() -> str:

@@ -143,7 +143,8 @@ class Tuner:
         if len(candidates) == 1:
             return None
         timings = []
-        for candidate in candidates:
+        # The default is timed at both ends: on a machine whose speed changes meanwhile it must not lose by that.
+        for candidate in (*candidates, candidates[0]):
             try:
                 run = model.open_run(candidate.threads, spinning=candidate.spinning)
                 if run is None:

@@ -56,6 +56,12 @@ class StatusRoutes:
         if self._loading is None or (self._loading.done() and not _is_warm(self._loading)):
             self._loading = asyncio.get_running_loop().create_task(self._load_all())
 
+    async def load(self) -> None:
+        """Load the configured models, and wait until that has worked or failed."""
+        self.warm()
+        if self._loading is not None:
+            await asyncio.wait({self._loading})
+
     async def _load_all(self) -> list[ModelSession | InferenceError]:
         return await asyncio.gather(*(self._loaded(model) for model in self._models))
 

@@ -1,0 +1,113 @@
+"""Builds what works on storage: the batch path, its routes and its deliveries.
+
+It refuses to be imported before it is needed: the storage SDK takes a good part of a second and 20 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from inference.batch.account_images import AccountFetcher
+from inference.batch.layout import WORK_QUEUES, ContainerName, QueueName, poison
+from inference.batch.ports import Account, Delivery, Queues, Stores
+from inference.batch.service import BatchService
+from inference.draining import Draining
+from inference.engine import Engine
+from inference.fetch import Poster
+from inference.http.batches import BatchRoutes
+from inference.http.deadletters import DeadLetterRoutes
+from inference.http.messages import Handler
+from inference.pinned import PinnedScorer
+from inference.scorer import Fetches, Scorer
+from inference.settings import Settings
+from inference.storage.azure import AzureStorage
+
+_log = logging.getLogger("inference.services")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """The batch path, open."""
+
+    routes: Mapping[str, Handler]
+    deliveries: Mapping[str, Callable[[Delivery], Awaitable[None]]]
+    storage: AzureStorage
+    poster: Poster
+
+    async def prepare(self) -> None:
+        """Make the queues and containers that are missing.
+
+        In Azure they are there (infra/bicep); on a new machine a user's first message must find its queue.
+        """
+        queues = [*QueueName, *map(poison, WORK_QUEUES)]
+        creations = [self.storage.queue(name).create() for name in queues]
+        creations += [self.storage.blobs(name).create() for name in ContainerName]
+        for failure in await asyncio.gather(*creations, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                # Not an end: every writer makes what it misses, and storage may only be late.
+                _log.warning("Storage is not ready: %s", failure, extra={"action": "storage_not_ready"})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        try:
+            await self.storage.close()
+        finally:
+            await self.poster.close()
+
+
+def build_batches(
+    chosen: Settings,
+    engine: Engine,
+    fetcher: Fetches,
+    score_with: Callable[[Fetches], Scorer],
+    draining: Draining,
+    own_hosts: list[str],
+) -> BatchPart:
+    """Build the batch path; `score_with` makes a scorer of a fetcher. Raises SettingsError."""
+    storage = AzureStorage.connect(chosen.storage)
+    account = Account(storage.blob_endpoint, storage.blobs)
+    poster = Poster(chosen.fetch, chosen.callbacks.allow, own_hosts=own_hosts)
+    scorer = score_with(AccountFetcher(fetcher, account, chosen.fetch.max_image_bytes))
+    batches = BatchService(
+        _open_stores(storage),
+        _open_queues(storage),
+        PinnedScorer(scorer, engine),
+        chosen.batch,
+        account=account,
+        poster=poster,
+        callbacks=chosen.callbacks,
+        draining=draining,
+    )
+    routes, dead_letters = BatchRoutes(batches, chosen.requests), DeadLetterRoutes(batches)
+    handlers: dict[str, Handler] = {
+        "submit_batch": routes.submit,
+        "list_batches": routes.list,
+        "batch_status": routes.status,
+        "batch_results": routes.results,
+        "cancel_batch": routes.cancel,
+        "list_dead_letters": dead_letters.list,
+        "export_dead_letters": dead_letters.export,
+        "replay_dead_letters": dead_letters.replay,
+        "purge_dead_letters": dead_letters.purge,
+    }
+    return BatchPart(handlers, batches.deliveries, storage, poster)
+
+
+def _open_stores(storage: AzureStorage) -> Stores:
+    return Stores(
+        manifests=storage.blobs(ContainerName.MANIFESTS),
+        results=storage.blobs(ContainerName.RESULTS),
+        deadletters=storage.blobs(ContainerName.DEADLETTERS),
+    )
+
+
+def _open_queues(storage: AzureStorage) -> Queues:
+    return Queues(
+        manifests=storage.queue(QueueName.MANIFESTS),
+        shards=storage.queue(QueueName.SHARDS),
+        finish=storage.queue(QueueName.FINISH),
+        events=storage.queue(QueueName.EVENTS),
+    )

@@ -1,0 +1,252 @@
+"""Builds what scoring needs, and says how everything else is built when it is asked for.
+
+It refuses to import what a first score does not need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from inference import __version__, exporters, settings
+from inference.batch.layout import WORK_QUEUES, poison
+from inference.draining import Draining
+from inference.engine import Engine, available_cores
+from inference.engine.plan_cache import PlanCache
+from inference.engine.tuner import Tuner, TuningMode
+from inference.errors import NotFound, SettingsError
+from inference.http.messages import Handler
+from inference.http.models import ModelRoutes
+from inference.http.score import ScoreRoutes
+from inference.http.status_pages import StatusRoutes
+from inference.models.opening import CacheChoice, open_source
+from inference.models.registry import ModelRegistry
+from inference.models.repository import ModelVersion
+from inference.models.runtime import choose_providers, name_runtime
+from inference.models.session import ModelSession, load_ready_session
+from inference.scorer import Fetches, Scorer
+from inference.services.later import Closable, Later, Routed, route_later
+from inference.settings import Settings
+
+if TYPE_CHECKING:
+    from inference.batch.ports import Delivery
+    from inference.fetch import Fetcher
+    from inference.services.batches import BatchPart
+    from inference.services.surfaces import Surface
+
+_log = logging.getLogger("inference.services")
+
+#: The app's own public names, which the fetcher must not be talked into calling (variables of the platform).
+_OWN_HOST_VARIABLES = ("WEBSITE_HOSTNAME", "CONTAINER_APP_HOSTNAME")
+
+_BATCH_ROUTES = (
+    "submit_batch",
+    "list_batches",
+    "batch_status",
+    "batch_results",
+    "cancel_batch",
+    "list_dead_letters",
+    "export_dead_letters",
+    "replay_dead_letters",
+    "purge_dead_letters",
+)
+_PROTOCOL_ROUTES = (
+    "oip_server",
+    "oip_live",
+    "oip_ready",
+    "oip_model",
+    "oip_model_ready",
+    "oip_config",
+    "oip_statistics",
+    "oip_infer",
+    "oip_index",
+    "oip_load",
+    "oip_unload",
+    "oip_unsupported",
+)
+_PAGE_ROUTES = ("openapi", "docs", "ui")
+
+
+@dataclass(slots=True)
+class Services:
+    """What `function_app.py` calls, by name of route and of queue, and what must be closed at the end."""
+
+    routes: Mapping[str, Handler]
+    deliveries: Mapping[str, Callable[[Delivery], Awaitable[None]]]
+    draining: Draining
+    status_routes: StatusRoutes
+    registry: ModelRegistry
+    batches: Later[BatchPart]
+    closers: list[Callable[[], Awaitable[None]]]
+
+    async def prepare(self) -> None:
+        """Load the configured models, then open storage: a request that started the instance goes first."""
+        await self.status_routes.load()
+        try:
+            part = await self.batches.get()
+        except SettingsError as exc:
+            _log.error("The settings are wrong: %s", exc, extra={"action": "settings_error"})
+        else:
+            await part.prepare()
+
+    async def close(self) -> None:
+        """Close connections and threads, the last opened first, even when the loop is ending meanwhile."""
+        cancelled: asyncio.CancelledError | None = None
+        for close in reversed(self.closers):
+            try:
+                await close()
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                await close()
+        if cancelled is not None:
+            raise cancelled
+
+
+def build(environ: Mapping[str, str]) -> Services:
+    """Build everything from `environ`. Raises SettingsError that names every problem."""
+    chosen = Settings.from_env(environ)
+    for name in settings.unknown(environ):
+        _log.warning("%s is not a setting of this app; is it misspelt?", name, extra={"action": "unknown_setting"})
+    exporters.configure(environ, __version__)
+    engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting)
+    loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="models")
+    served = (chosen.models.default_model, *chosen.models.warm_models)
+    tuner, load = _build_loading(chosen, engine)
+    registry = _build_registry(chosen, loader, load, served)
+    own_hosts = [environ[name] for name in _OWN_HOST_VARIABLES if environ.get(name)]
+    fetcher = Later(partial(_build_fetcher, chosen, own_hosts))
+    late_fetcher = _LateFetcher(fetcher)
+    score_with = partial(
+        Scorer,
+        registry,
+        engine,
+        default_model=chosen.models.default_model,
+        image_limits=chosen.images,
+        fetch_limits=chosen.fetch,
+        fast_decode=chosen.engine.fast_decode,
+    )
+    status_routes, draining = StatusRoutes(registry, served, __version__), Draining()
+    batches = Later(partial(_build_batches, chosen, engine, late_fetcher, score_with, draining, own_hosts))
+    models = ModelRoutes(registry)
+    routes: dict[str, Handler] = {
+        "score": ScoreRoutes(score_with(late_fetcher), engine, chosen.requests).score,
+        "list_models": models.list,
+        "show_model": models.show,
+        "reload_model": models.reload,
+        "health": status_routes.health,
+        "ready": status_routes.ready,
+        "version": status_routes.version,
+        **_route_all(batches, _BATCH_ROUTES),
+        **_route_all(Later(partial(_build_protocol, chosen, registry, engine, status_routes.ready)), _PROTOCOL_ROUTES),
+        **_route_all(Later(_build_pages), _PAGE_ROUTES),
+    }
+    queues = [*WORK_QUEUES, *map(poison, WORK_QUEUES)]
+    closers = [_closing(engine, loader, tuner), _closing_later(fetcher), _closing_later(batches), registry.close]
+    deliveries = {queue: _deliver_later(batches, queue) for queue in queues}
+    return Services(routes, deliveries, draining, status_routes, registry, batches, closers)
+
+
+class _LateFetcher:
+    """The fetcher, built by the first url."""
+
+    def __init__(self, fetcher: Later[Fetcher]) -> None:
+        self._fetcher = fetcher
+
+    async def fetch(self, url: str, *, deadline_seconds: float | None = None) -> bytes:
+        return await (await self._fetcher.get()).fetch(url, deadline_seconds=deadline_seconds)
+
+
+def _build_loading(chosen: Settings, engine: Engine) -> tuple[Tuner, Callable[[ModelVersion], ModelSession]]:
+    """Return the tuner, and how the registry loads a version."""
+    providers = choose_providers(chosen.engine.execution_providers)
+    plans = PlanCache(chosen.engine.plan_cache, name_runtime(providers))
+    tuner = Tuner(cast("TuningMode", chosen.engine.tuning), engine.cores, plans, engine.is_quiet)
+
+    def load(version: ModelVersion) -> ModelSession:
+        session = load_ready_session(version, score_scripts=chosen.models.score_scripts, providers=providers)
+        tuner.offer(session)
+        return session
+
+    return tuner, load
+
+
+def _build_registry(
+    chosen: Settings, loader: ThreadPoolExecutor, load: Callable[[ModelVersion], ModelSession], served: tuple[str, ...]
+) -> ModelRegistry:
+    models = chosen.models
+    try:
+        return ModelRegistry(
+            open_source(models.repository, chosen.storage, CacheChoice(models.cache, models.cache_bytes), loader),
+            loader,
+            load=load,
+            pinned=served,
+            memory_bytes=models.memory_bytes,
+            poll_seconds=models.poll_seconds,
+            retry_failed_after_seconds=models.failed_load_seconds,
+        )
+    except NotFound as exc:
+        raise SettingsError([f"INFERENCE_DEFAULT_MODEL, INFERENCE_WARM_MODELS: {exc.message}"]) from exc
+
+
+def _build_fetcher(chosen: Settings, own_hosts: list[str]) -> Fetcher:
+    from inference.fetch import Fetcher
+
+    return Fetcher(chosen.fetch, own_hosts=own_hosts)
+
+
+def _build_batches(
+    chosen: Settings,
+    engine: Engine,
+    fetcher: Fetches,
+    score_with: Callable[[Fetches], Scorer],
+    draining: Draining,
+    own_hosts: list[str],
+) -> BatchPart:
+    from inference.services.batches import build_batches
+
+    return build_batches(chosen, engine, fetcher, score_with, draining, own_hosts)
+
+
+def _build_protocol(chosen: Settings, registry: ModelRegistry, engine: Engine, is_ready: Handler) -> Surface:
+    from inference.services.surfaces import build_protocol
+
+    return build_protocol(chosen, registry, engine, is_ready)
+
+
+def _build_pages() -> Surface:
+    from inference.services.surfaces import build_pages
+
+    return build_pages()
+
+
+def _route_all[P: Routed](part: Later[P], names: Iterable[str]) -> dict[str, Handler]:
+    return {name: route_later(part, name) for name in names}
+
+
+def _deliver_later(batches: Later[BatchPart], queue: str) -> Callable[[Delivery], Awaitable[None]]:
+    async def deliver(delivery: Delivery) -> None:
+        await (await batches.get()).deliveries[queue](delivery)
+
+    return deliver
+
+
+def _closing(engine: Engine, loader: ThreadPoolExecutor, tuner: Tuner) -> Callable[[], Awaitable[None]]:
+    async def close() -> None:
+        await asyncio.to_thread(tuner.close)
+        engine.close()
+        loader.shutdown(wait=False, cancel_futures=True)
+
+    return close
+
+
+def _closing_later[P: Closable](part: Later[P]) -> Callable[[], Awaitable[None]]:
+    async def close() -> None:
+        if part.built is not None:
+            await part.built.close()
+
+    return close
