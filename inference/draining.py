@@ -7,11 +7,17 @@ replica has 30 s between SIGTERM and SIGKILL.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+
+_log = logging.getLogger("inference.draining")
+
+#: sysexits.h: an internal software error.
+_EX_SOFTWARE = 70
 
 #: Longest wait for work under way; what is not done by then is delivered again, which does no harm.
 DRAIN_SECONDS = 20.0
@@ -74,3 +80,12 @@ class Draining:
         await close()
         await asyncio.sleep(LINGER_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_process() -> None:
+    """End this process at once, because a thread of it never comes back: the host starts another in its place.
+
+    What was under way is delivered again, as after a crash, and an item that causes it ends alone.
+    """
+    _log.critical("Work did not end after its deadline, so this process does.", extra={"action": "stuck"})
+    os._exit(_EX_SOFTWARE)

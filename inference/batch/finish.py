@@ -89,6 +89,8 @@ class Finisher:
         results, summary_name = layout.results(record.batch_id), layout.summary(record.batch_id)
         summary = Summary.of(record, survey, round_)
         written = [await self.stores.results.properties(name) for name in (results, summary_name)]
+        if written[1] and Ended.of(written[1]).round >= round_:
+            return True  # another finisher was quicker, and tells of it
         etags = [properties.etag if properties else ABSENT for properties in written]
         parts = [survey.parts[shard] for shard in sorted(survey.parts)]
         try:

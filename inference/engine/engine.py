@@ -17,6 +17,7 @@ from typing import Any
 
 from inference.deadline import Deadline
 from inference.engine.core_queue import CoreQueue
+from inference.engine.stuck import StuckWatch
 from inference.errors import DeadlineExceeded, Overloaded
 
 
@@ -38,8 +39,9 @@ class Computed[T]:
 class Engine:
     """A fixed number of cores, each with a thread, shared by everything this process computes."""
 
-    def __init__(self, cores: int, max_waiting: int) -> None:
+    def __init__(self, cores: int, max_waiting: int, on_stuck: Callable[[], None] | None = None) -> None:
         self.cores = cores
+        self._stuck = StuckWatch(on_stuck)
         self._capacity = cores + max_waiting
         self._admitted = 0
         self._queue = CoreQueue(cores)
@@ -73,10 +75,15 @@ class Engine:
         A caller that leaves while waiting costs nothing. When the deadline passes, or the caller leaves, while the
         work runs, `abandon` is called to end it early; the core is given back only when the thread is free again.
 
-        Raises DeadlineExceeded, and whatever `work` raises.
+        Raises DeadlineExceeded, Overloaded for an item of a batch that got no core in time, which is no fault of the
+        item's, and whatever `work` raises.
         """
         started = time.perf_counter()
-        await self._queue.acquire(deadline, is_interactive=permit.interactive)
+        given_seconds = deadline.remaining()
+        try:
+            await self._queue.acquire(deadline, is_interactive=permit.interactive)
+        except DeadlineExceeded:
+            raise (DeadlineExceeded if permit.interactive else Overloaded) from None
         waited = time.perf_counter() - started
         loop = asyncio.get_running_loop()
         try:
@@ -93,7 +100,12 @@ class Engine:
             if abandon:
                 abandon()
             if (task := asyncio.current_task()) and task.cancelling():
+                self._stuck.watch(running, deadline)
                 raise
+            if permit.interactive:
+                self._stuck.watch(running, deadline)
+            else:
+                await self._stuck.wait(running, deadline, given_seconds)
             raise DeadlineExceeded from None
 
     @contextmanager

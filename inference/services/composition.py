@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from inference import __version__, exporters, settings
 from inference.batch.layout import WORK_QUEUES, poison
-from inference.draining import Draining
+from inference.draining import Draining, end_process
 from inference.engine import Engine, available_cores
 from inference.engine.plan_cache import PlanCache
 from inference.engine.tuner import Tuner, TuningMode
@@ -113,7 +113,7 @@ def build(environ: Mapping[str, str]) -> Services:
     for name in settings.unknown(environ):
         _log.warning("%s is not a setting of this app; is it misspelt?", name, extra={"action": "unknown_setting"})
     exporters.configure(environ, __version__)
-    engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting)
+    engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting, end_process)
     loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="models")
     served = (chosen.models.default_model, *chosen.models.warm_models)
     tuner, load = _build_loading(chosen, engine)

@@ -130,8 +130,41 @@ async def test_a_deadline_passes_while_waiting_for_a_core(engine: Engine) -> Non
         await held.has_started()
         with pytest.raises(DeadlineExceeded):
             await engine.compute(permit, lambda: None, Deadline.after(0.01))
+        # That an item of a batch got no core is not its fault, so it is not charged for it.
+        with pytest.raises(Overloaded):
+            await engine.compute(engine.admit_batch(), lambda: None, Deadline.after(0.01))
         held.let_go.set()
         await running
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_work_of_a_batch_that_never_comes_back_is_reported_before_its_item_is(is_left: bool) -> None:
+    stuck = asyncio.Event()
+    engine = Engine(1, 0, on_stuck=stuck.set)
+    held = Held()
+    computing = asyncio.create_task(engine.compute(engine.admit_batch(), held, Deadline.after(0.01)))
+    await held.has_started()
+    if is_left:
+        computing.cancel()
+    else:
+        await stuck.wait()
+        assert not computing.done()
+    held.let_go.set()
+    with pytest.raises(asyncio.CancelledError if is_left else DeadlineExceeded):
+        await computing
+    engine.close()
+
+
+async def test_work_that_ends_soon_after_its_deadline_is_not_stuck() -> None:
+    stuck = asyncio.Event()
+    engine = Engine(1, 0, on_stuck=stuck.set)
+    held = Held()
+    with pytest.raises(DeadlineExceeded):
+        await engine.compute(engine.admit_batch(), held, Deadline.after(0.01), abandon=held.let_go.set)
+    with engine.admit() as permit:
+        assert (await engine.compute(permit, lambda: "free", soon())).value == "free"
+    assert not stuck.is_set()
+    engine.close()
 
 
 async def test_work_sees_the_context_of_its_caller(engine: Engine) -> None:
@@ -147,3 +180,74 @@ async def test_work_sees_the_context_of_its_caller(engine: Engine) -> None:
 def test_a_deadline_with_nothing_left_says_so(seconds: float) -> None:
     with pytest.raises(DeadlineExceeded):
         Deadline.after(seconds, clock=lambda: 5.0).remaining()
+
+
+@pytest.fixture
+def pair() -> Iterator[Engine]:
+    engine = Engine(cores=2, max_waiting=4)
+    yield engine
+    engine.close()
+
+
+def alone(engine: Engine) -> bool:
+    with engine.alone() as is_alone:
+        return is_alone
+
+
+async def test_work_is_alone_when_nothing_else_computes_or_was_admitted(pair: Engine) -> None:
+    with pair.admit() as permit:
+        assert (await pair.compute(permit, lambda: alone(pair), soon())).value
+        with pair.admit():
+            assert not (await pair.compute(permit, lambda: alone(pair), soon())).value
+        assert (await pair.compute(permit, lambda: alone(pair), soon())).value
+
+
+async def test_work_is_not_alone_beside_other_work(pair: Engine) -> None:
+    held = Held()
+    running = asyncio.create_task(pair.compute(pair.admit_batch(), held, soon()))
+    await held.has_started()
+
+    assert not (await pair.compute(pair.admit_batch(), lambda: alone(pair), soon())).value
+
+    held.let_go.set()
+    await running
+
+
+async def test_work_that_comes_meanwhile_waits_until_it_is_no_longer_alone(pair: Engine) -> None:
+    held, order = Held(), list[str]()
+
+    def work() -> None:
+        with pair.alone():
+            held()
+            order.append("alone")
+
+    running = asyncio.create_task(pair.compute(pair.admit_batch(), work, soon()))
+    await held.has_started()
+    others = [
+        asyncio.create_task(pair.compute(pair.admit_batch(), lambda: order.append("other"), soon())) for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    held.let_go.set()
+    await asyncio.gather(running, *others)
+
+    assert order == ["alone", "other", "other"]
+    # Every core is back.
+    assert (await pair.compute(pair.admit_batch(), lambda: alone(pair), soon())).value
+
+
+async def test_one_core_is_never_all_of_them_at_once(engine: Engine) -> None:
+    assert not (await engine.compute(engine.admit_batch(), lambda: alone(engine), soon())).value
+
+
+async def test_engine_is_quiet_only_when_nothing_is_admitted_or_computed(pair: Engine) -> None:
+    assert pair.is_quiet(0.0)
+    assert not pair.is_quiet(3600.0)
+    with pair.admit():
+        assert not pair.is_quiet(0.0)
+    held = Held()
+    running = asyncio.create_task(pair.compute(pair.admit_batch(), held, soon()))
+    await held.has_started()
+    assert not pair.is_quiet(0.0)
+    held.let_go.set()
+    await running
+    assert pair.is_quiet(0.0)
