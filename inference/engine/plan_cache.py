@@ -10,6 +10,7 @@ import os
 import platform
 import secrets
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -58,7 +59,8 @@ class PlanCache:
             partial.write_bytes(orjson.dumps(asdict(plan)))
             partial.replace(path)
         except OSError as exc:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             _log.warning("plan not kept", extra={"action": "plan_not_kept", "reason": exc.strerror})
 
     def _path(self, model: str, cores: int) -> Path:

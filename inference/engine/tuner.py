@@ -150,6 +150,7 @@ class Tuner:
                 if run is None:
                     return None
                 timings.append(measure(candidate, run, is_free))
+                run = None  # its session goes before the next one comes
             except InferenceError:
                 # What the model cannot do, join items for one, is no way to run it; the first one it must be able to.
                 if candidate == candidates[0]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
 from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
+from inference.models.freed_memory import give_back_freed_memory
 from inference.models.golden import check_golden
 from inference.models.lanes import Lanes, open_lanes
 from inference.models.manifest import (
@@ -150,9 +151,8 @@ class ModelSession:
         zeros = _zeros(self.signature, self.spec)
         if zeros is None or self._create is None:
             return None
-        session = self._lanes.loaded
-        if spinning or threads != self._threads:
-            session = self._create(threads, spinning)
+        # Not the session that serves: what its arena takes for a run of many items it would never give back.
+        session = self._create(threads, spinning)
 
         def run(items: int) -> None:
             feeds = {name: np.repeat(tensor, items, axis=0) if items > 1 else tensor for name, tensor in zeros.items()}
@@ -174,6 +174,7 @@ class ModelSession:
         if lanes.idle is not None and (zeros := _zeros(self.signature, self.spec)) is not None:
             lanes.run(self._output_names, zeros, None, is_alone=True)
         self._threads, self._lanes = plan.threads, lanes
+        give_back_freed_memory()
 
     def run_bounded(
         self, tensors: Mapping[str, NDArray[Any]], *, timeout_seconds: float = WARM_TIMEOUT_SECONDS
@@ -198,6 +199,7 @@ def load_ready_session(
     with _naming(version):
         manifest = read_version_manifest(version)
     check_golden(session, manifest)
+    give_back_freed_memory()
     return session
 
 

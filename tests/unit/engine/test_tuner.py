@@ -1,0 +1,193 @@
+"""When models are timed, what they run by until then, and that nothing of it can stop them from serving."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from inference.engine import measurement
+from inference.engine.measurement import Run
+from inference.engine.plan import Declared, ExecutionPlan, default_plan
+from inference.engine.plan_cache import PlanCache
+from inference.engine.tuner import Tuner, TuningMode
+from inference.errors import ModelUnavailable
+
+
+class Model:
+    """A model whose runs take no time; it tells when a plan was adopted."""
+
+    def __init__(self, declared: Declared = Declared()) -> None:  # noqa: B008 -- frozen
+        self.sha256 = "sha"
+        self.declared = declared
+        self.can_batch = True
+        self.plans: list[ExecutionPlan] = []
+        self.adopted = threading.Semaphore(0)
+        self.opened: list[tuple[int, bool]] = []
+        self.failing: Callable[[int, int], bool] = lambda *_: False
+
+    def open_run(self, threads: int, *, spinning: bool) -> Run | None:
+        self.opened.append((threads, spinning))
+
+        def run(items: int) -> None:
+            if self.failing(threads, items):
+                raise ModelUnavailable("It cannot.")
+
+        return run
+
+    def adopt(self, plan: ExecutionPlan) -> None:
+        self.plans.append(plan)
+        self.adopted.release()
+
+    def wait(self, count: int) -> None:
+        for _ in range(count):
+            assert self.adopted.acquire(timeout=20)
+
+
+class Activity:
+    """Whether the service is quiet, as its engine would say; it can be busy for a number of looks."""
+
+    def __init__(self) -> None:
+        self.busy_looks = 0
+        self.looks = 0
+
+    def __call__(self, seconds: float) -> bool:
+        self.looks += 1
+        if self.busy_looks:
+            self.busy_looks -= 1
+            return False
+        return True
+
+
+@pytest.fixture(autouse=True)
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that take no time need no time to be timed."""
+    monkeypatch.setattr(measurement, "WINDOW_SECONDS", 0.004)
+
+
+@pytest.fixture
+def activity() -> Activity:
+    return Activity()
+
+
+@pytest.fixture
+def open_tuner(tmp_path: Path, activity: Activity) -> Iterator[Callable[[TuningMode], Tuner]]:
+    tuners: list[Tuner] = []
+
+    def make(mode: TuningMode) -> Tuner:
+        cache = PlanCache(str(tmp_path), "runtime", "processor")
+        tuners.append(Tuner(mode, 2, cache, activity, quiet_seconds=0.01))
+        return tuners[-1]
+
+    yield make
+    for tuner in tuners:
+        tuner.close()
+
+
+type Open = Callable[[TuningMode], Tuner]
+
+
+def test_model_serves_by_the_default_plan_at_once_and_by_a_tuned_one_later(open_tuner: Open) -> None:
+    model = Model()
+
+    open_tuner("background").offer(model)
+
+    assert model.plans[0] == default_plan(2)
+    model.wait(2)
+    assert [plan.origin for plan in model.plans] == ["default", "tuned"]
+    assert {(1, False), (2, False), (2, True)} == set(model.opened)
+
+
+def test_warm_up_tunes_before_the_model_is_given_out(open_tuner: Open) -> None:
+    model = Model()
+
+    open_tuner("warm-up").offer(model)
+
+    assert [plan.origin for plan in model.plans] == ["default", "tuned"]
+
+
+def test_off_leaves_the_default(open_tuner: Open) -> None:
+    model = Model()
+
+    open_tuner("off").offer(model)
+
+    assert (model.plans, model.opened) == ([default_plan(2)], [])
+
+
+def test_plan_that_was_found_before_is_taken_from_the_cache(open_tuner: Open) -> None:
+    open_tuner("warm-up").offer(Model())
+    model = Model()
+
+    open_tuner("warm-up").offer(model)
+
+    assert [plan.origin for plan in model.plans] == ["default", "tuned"]
+    assert model.opened == []
+
+
+def test_what_the_author_declares_is_adopted_and_not_timed(open_tuner: Open) -> None:
+    model = Model(Declared(threads=2, max_batch=1))
+
+    open_tuner("background").offer(model)
+
+    assert (model.plans, model.opened) == ([ExecutionPlan(2, 1, 1, 2, False, "declared")], [])
+
+
+def test_timing_waits_for_quiet_and_begins_again_when_work_came(open_tuner: Open, activity: Activity) -> None:
+    model = Model()
+    activity.busy_looks = 3
+    came = iter([True, False])
+
+    def come_once(threads: int, items: int) -> bool:
+        if threads == 2 and next(came, False):
+            activity.busy_looks = 2
+        return False
+
+    model.failing = come_once
+    open_tuner("background").offer(model)
+
+    model.wait(2)
+    assert model.plans[-1].origin == "tuned"
+    # The first try ended in the midst of the second candidate; the second one saw all of them.
+    assert model.opened[:3] == [(1, False), (2, False), (1, False)]
+
+
+def test_way_that_the_model_cannot_run_is_not_chosen(open_tuner: Open) -> None:
+    model = Model()
+    model.failing = lambda threads, items: items > 1 or threads > 1
+
+    open_tuner("warm-up").offer(model)
+
+    plan = model.plans[-1]
+    assert (plan.threads, plan.max_batch, plan.idle_threads, plan.origin) == (1, 1, 1, "tuned")
+
+
+def test_model_that_cannot_be_timed_goes_on_by_its_default(open_tuner: Open, caplog: pytest.LogCaptureFixture) -> None:
+    model = Model()
+    model.failing = lambda *_: True
+
+    open_tuner("warm-up").offer(model)
+
+    assert model.plans == [default_plan(2)]
+    assert "model not tuned" in caplog.text
+
+
+def test_model_that_was_dropped_meanwhile_is_forgotten(open_tuner: Open, activity: Activity) -> None:
+    activity.busy_looks = 1_000_000
+    tuner, kept = open_tuner("background"), Model()
+    tuner.offer(Model())
+    tuner.offer(kept)
+
+    activity.busy_looks = 0
+
+    kept.wait(2)
+    assert kept.plans[-1].origin == "tuned"
+
+
+def test_close_ends_the_thread_while_it_waits_for_quiet(open_tuner: Open, activity: Activity) -> None:
+    activity.busy_looks = 1_000_000
+    tuner = open_tuner("background")
+    tuner.offer(Model())
+
+    tuner.close()
+
+    assert "tuner" not in {thread.name for thread in threading.enumerate()}

@@ -1,0 +1,164 @@
+"""A model that changes the way it runs: by plan, alone, joined, and by another execution provider."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from inference.engine.plan import Declared, ExecutionPlan
+from inference.errors import InferenceFailed, ModelUnavailable
+from inference.models.repository import ModelRepository
+from inference.models.rows import check_rows, join_rows, split_rows
+from inference.models.runtime import CPU, choose_providers, name_runtime
+from inference.models.session import ModelSession, load_ready_session
+from tests.unit.models.published import build_model, pixels_as_logits, write_version
+
+SAMPLES = Path(__file__).parents[3] / "samples/models"
+WIDE = ExecutionPlan(1, 2, 1, 2, True, "tuned")
+
+
+@pytest.fixture
+def digits() -> ModelSession:
+    return load_ready_session(ModelRepository(SAMPLES).resolve("digits"))
+
+
+def images(count: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    generator = np.random.default_rng(7)
+    return [generator.uniform(-1, 1, (1, 1, 16, 16)).astype(np.float32) for _ in range(count)]
+
+
+def test_each_row_of_a_joined_run_is_what_its_item_gives_alone(digits: ModelSession) -> None:
+    items = images(5)
+
+    joined = split_rows(digits.run(join_rows(items)), len(items))
+
+    for item, outputs in zip(items, joined, strict=True):
+        np.testing.assert_allclose(outputs["logits"], digits.run(item)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_run_that_is_alone_gives_what_any_run_gives(digits: ModelSession) -> None:
+    (item,) = images(1)
+    before = digits.run(item)["logits"]
+
+    digits.adopt(WIDE)
+
+    assert (digits.plan, digits.has_idle_lane) == (WIDE, True)
+    np.testing.assert_allclose(digits.run(item, is_alone=True)["logits"], before, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(digits.run(item)["logits"], before)
+
+
+def test_plan_without_an_idle_lane_needs_no_other_session(
+    digits: ModelSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a session was made")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+
+    digits.adopt(ExecutionPlan(1, 2, 1, 1, False, "default"))
+
+    assert not digits.has_idle_lane
+
+
+def test_plan_that_cannot_be_adopted_changes_nothing(tmp_path: Path) -> None:
+    session = load_ready_session(write_version(tmp_path, pixels_as_logits()))
+    (tmp_path / "tiny/1/model.onnx").write_bytes(pixels_as_logits(side=3))
+
+    with pytest.raises(ModelUnavailable, match=r"^tiny:1"):
+        session.adopt(WIDE)
+
+    assert session.plan is None
+    assert session.run(np.zeros((1, 1, 2, 2), np.float32))["logits"].shape == (1, 4)
+
+
+def test_no_more_runs_go_at_once_than_the_plan_says(digits: ModelSession) -> None:
+    digits.adopt(ExecutionPlan(1, 1, 1, 1, False, "declared"))
+    lanes, inside, most = digits._lanes, [0], [0]
+    real, lock = lanes.loaded, threading.Lock()
+
+    class Watched:
+        def run(self, *arguments: Any) -> Any:
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            outputs = real.run(*arguments)
+            with lock:
+                inside[0] -= 1
+            return outputs
+
+    object.__setattr__(lanes, "loaded", Watched())
+    (item,) = images(1)
+    threads = [threading.Thread(target=lambda: [digits.run(item) for _ in range(50)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert most == [1]
+
+
+def test_what_is_timed_runs_zeros_and_checks_the_rows(digits: ModelSession) -> None:
+    run = digits.open_run(2, spinning=False)
+
+    assert run is not None
+    run(1)
+    run(4)
+
+
+def test_model_that_gives_one_row_for_many_items_cannot_be_joined(tmp_path: Path) -> None:
+    model = build_model(
+        [
+            helper.make_node("Flatten", ["input"], ["flat"]),
+            helper.make_node("ReduceMax", ["flat"], ["logits"], axes=[0], keepdims=1),
+        ],
+        inputs={"input": (TensorProto.FLOAT, ["batch", 1, 2, 2])},
+        outputs={"logits": (TensorProto.FLOAT, [None, 4])},
+    )
+    run = load_ready_session(write_version(tmp_path, model)).open_run(1, spinning=False)
+
+    assert run is not None
+    run(1)
+    with pytest.raises(InferenceFailed, match="1 rows of logits for 4 items"):
+        run(4)
+
+
+def test_declared_execution_is_what_the_tuner_is_told(tmp_path: Path) -> None:
+    toml = "[execution]\nthreads = 2\nmax_batch = 3"
+    session = load_ready_session(write_version(tmp_path, pixels_as_logits(), toml=toml))
+
+    assert (session.declared, session.can_batch) == (Declared(2, None, 3), True)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((2, 1)), np.zeros(()), ["a", "b", "c"]])
+def test_outputs_with_other_than_a_row_an_item_are_refused(rows: Any) -> None:
+    with pytest.raises(InferenceFailed, match="rows of scores for 3 items"):
+        check_rows({"labels": np.zeros(3), "scores": rows}, 3)
+
+
+def test_missing_execution_provider_is_warned_of_and_the_cpu_is_last(caplog: pytest.LogCaptureFixture) -> None:
+    assert choose_providers(["NoSuchExecutionProvider", CPU]) == (CPU,)
+    assert "This onnxruntime has no NoSuchExecutionProvider" in caplog.text
+    assert choose_providers([]) == (CPU,)
+    assert name_runtime((CPU,)) == f"{onnxruntime.__version__} {CPU}"
+
+
+def test_provider_that_fails_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    create = onnxruntime.InferenceSession
+
+    def fail_but_on_cpu(path: Path, options: Any, providers: list[str]) -> Any:
+        if providers != [CPU]:
+            raise RuntimeError("no device")
+        return create(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail_but_on_cpu)
+
+    session = load_ready_session(write_version(tmp_path, pixels_as_logits()), providers=("CUDAExecutionProvider", CPU))
+
+    assert session.run(np.zeros((1, 1, 2, 2), np.float32))["logits"].shape == (1, 4)
+    assert "tiny:1 runs on the CPU: CUDAExecutionProvider" in caplog.text
