@@ -1,0 +1,142 @@
+"""Owns the comparison of this service with its peers and with no server at all; it refuses to time one in isolation.
+
+    python -m benchmarks.serving [--seconds 3] [--rounds 3] [--peers azureml,litserve,bentoml] [--peer-threads 1]
+                                 [--assets FOLDER]
+
+Servers take turns at each number of connections, so that whatever else the machine does meets all of them; medians are
+reported. wrk drives them from the same machine, so that its CPU is part of every figure but the limit's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from benchmarks.batch.workloads import ASSETS, Workload, WorkloadMissing, open_workload
+from benchmarks.serving.environments import ROOT, PeerMissing
+from benchmarks.serving.load import LoadFailed, drive, find_wrk
+from benchmarks.serving.photos import make_photos
+from benchmarks.serving.report import CONNECTIONS, Report, print_report
+from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, Server, Setup, running
+from devhost.azurite import Azurite
+from inference.engine import available_cores
+
+_TUNED_WITHIN_SECONDS = 30.0
+_COLD_STARTS = 5
+
+
+def compare(setup: Setup, peers: tuple[str, ...], seconds: float, rounds: int) -> Report:
+    """Start everything, measure in turns, stop everything. Raises LoadFailed."""
+    report = Report()
+    _measure_cold_starts(setup, report)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running(OWN, setup))]
+        for name in peers:
+            try:
+                servers.append(stack.enter_context(running(name, setup)))
+            except (PeerMissing, TimeoutError) as exc:
+                print(f"{name} is left out: {exc}", file=sys.stderr)
+            else:
+                report.cold[name].append(servers[-1].cold_seconds)
+        for server in servers:
+            drive(server.requests, setup.cores, 1.0, setup.scratch)
+        report.plan = _await_plan(servers[0])
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds} …", file=sys.stderr)
+            _measure_round(setup, servers, seconds, report)
+        for server in servers:
+            report.resident[server.name] = dict(server.resident())
+    return report
+
+
+def _measure_round(setup: Setup, servers: list[Server], seconds: float, report: Report) -> None:
+    for loops in (1, setup.cores):
+        report.limits[loops].append(_measure_limit(setup, seconds, loops))
+    for connections in CONNECTIONS:
+        for server in servers:
+            report.loads[server.name, connections].append(drive(server.requests, connections, seconds, setup.scratch))
+
+
+def _measure_limit(setup: Setup, seconds: float, loops: int) -> tuple[float, float]:
+    """Return images a second and milliseconds of one, of the peers' pipeline in a process of its own."""
+    command = [sys.executable, str(APPS / "limit.py"), f"{seconds:g}", str(loops), *map(str, setup.photos.raw)]
+    environment = {**os.environ, **setup.peer_environment}
+    ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    rate, milliseconds = map(float, ended.stdout.split())
+    return rate, milliseconds
+
+
+def _measure_cold_starts(setup: Setup, report: Report) -> None:
+    """Start the bare script and this service in turn, each as new as a file cache allows."""
+    for _ in range(_COLD_STARTS):
+        begun = time.perf_counter()
+        command = [sys.executable, str(APPS / "bare.py"), str(setup.photos.raw[0])]
+        environment = {**os.environ, **setup.peer_environment}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as script:
+            assert script.stdout is not None
+            script.stdout.readline()
+            report.cold["script"].append(time.perf_counter() - begun)
+            report.resident["script"] = {"process": psutil.Process(script.pid).memory_info().rss / MIB}
+            script.terminate()
+        with running(OWN, setup) as server:
+            report.cold[OWN].append(server.cold_seconds)
+
+
+def _await_plan(server: Server) -> dict[str, object]:
+    """Wait until the service, left alone, has found its model's execution plan; return it."""
+    url = server.requests.url.removesuffix("/score")
+    until = time.monotonic() + _TUNED_WITHIN_SECONDS
+    while True:
+        with urllib.request.urlopen(url) as reply:  # noqa: S310 -- a url of our own
+            plan: dict[str, object] = json.load(reply)["execution"]
+        if plan["origin"] != "default" or time.monotonic() > until:
+            return plan
+        time.sleep(0.5)
+
+
+def _open(assets: Path, scratch: Path) -> Workload:
+    return open_workload("mobilenet", assets, scratch / "models")
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma list; empty for none")
+    parser.add_argument("--peer-threads", type=int, default=1, help="threads of one run of a peer; 0: onnxruntime's")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder of MobileNetV2 and photos")
+    options = parser.parse_args()
+    peers = tuple(filter(None, options.peers.split(",")))
+    with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder, ExitStack() as stack:
+        scratch = Path(folder)
+        try:
+            find_wrk()
+            workload = _open(options.assets, scratch)
+            azurite = Azurite(scratch / "azurite", executable=ROOT / "node_modules/.bin/azurite")
+            setup = Setup(
+                workload=workload,
+                labels=workload.repository / workload.name / "1/labels.txt",
+                photos=make_photos(workload.images, scratch),
+                cores=available_cores(),
+                peer_threads=options.peer_threads,
+                storage=stack.enter_context(azurite).connection_string,
+                scratch=scratch,
+            )
+            print_report(compare(setup, peers, options.seconds, options.rounds), setup.cores)
+        except (LoadFailed, WorkloadMissing) as exc:
+            sys.exit(str(exc))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Owns what is made of the measurements: medians, ratios, and the table for people and for the docs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from statistics import median
+
+from benchmarks.serving.load import Load
+from benchmarks.serving.servers import OWN
+
+CONNECTIONS = (1, 2, 8, 32)
+SCRIPT = "script"
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was measured, a value each round."""
+
+    loads: defaultdict[tuple[str, int], list[Load]] = field(default_factory=lambda: defaultdict(list))
+    #: By loops at once: images a second and milliseconds of one, without a server.
+    limits: defaultdict[int, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    #: Seconds from the start of the process to the first score.
+    cold: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    #: MiB by process, under load.
+    resident: dict[str, dict[str, float]] = field(default_factory=dict)
+    plan: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def servers(self) -> list[str]:
+        """Who was measured, this service first."""
+        return list(dict.fromkeys(name for name, _ in self.loads))
+
+    def rate(self, name: str, connections: int) -> float:
+        """Return the median of requests a second."""
+        return median(load.per_second for load in self.loads[name, connections])
+
+    def p50(self, name: str, connections: int) -> float:
+        """Return the median of the median latencies, in milliseconds."""
+        return median(load.p50 for load in self.loads[name, connections])
+
+    def p99(self, name: str, connections: int) -> float:
+        """Return the median of the 99th percentiles, in milliseconds."""
+        return median(load.p99 for load in self.loads[name, connections])
+
+    def worker(self) -> float:
+        """Return the MiB of this service's worker, without the local host's own process."""
+        return sum(value for role, value in self.resident[OWN].items() if role.startswith("worker"))
+
+
+def print_report(report: Report, cores: int) -> None:
+    """Print the table in Markdown, then the bars."""
+    print(f"\n{cores} cores; execution plan: {report.plan}\n")
+    head = ["", *(f"{count} conn." for count in CONNECTIONS), "memory, MiB", "cold start, s"]
+    print(_row(head), _row(["---"] * len(head)), sep="\n")
+    for name in report.servers:
+        cells = [
+            f"{report.rate(name, count):.0f}/s, {report.p50(name, count):.1f} / {report.p99(name, count):.0f} ms"
+            for count in CONNECTIONS
+        ]
+        print(_row([name, *cells, _memory(report, name), f"{median(report.cold[name]):.2f}"]))
+    alone, full = (tuple(median(values) for values in zip(*report.limits[n], strict=True)) for n in (1, cores))
+    cells = [f"{alone[0]:.0f}/s, {alone[1]:.1f} ms", *[f"{full[0]:.0f}/s"] * (len(CONNECTIONS) - 1)]
+    print(_row(["in process", *cells, _memory(report, SCRIPT), f"{median(report.cold[SCRIPT]):.2f}"]))
+    print("\nEach cell: requests a second, p50 / p99.\n")
+    for line in _bars(report, full[0]):
+        print(line)
+
+
+def _bars(report: Report, limit: float) -> Iterator[str]:
+    peers = report.servers[1:]
+    if peers:
+        quickest = min(report.p50(peer, 1) for peer in peers)
+        fastest = max(report.rate(peer, 8) for peer in peers)
+        yield _bar("p50 at 1 connection / best peer", report.p50(OWN, 1) / quickest, 0.70, is_most=True)
+        yield _bar("throughput at 8 connections / best peer", report.rate(OWN, 8) / fastest, 1.10)
+    yield _bar("throughput at 8 connections / in-process limit", report.rate(OWN, 8) / limit, 0.95)
+    yield _bar("throughput at 32 connections / at 8", report.rate(OWN, 32) / report.rate(OWN, 8), 0.95)
+    cold = median(report.cold[OWN]) / median(report.cold[SCRIPT])
+    yield _bar("cold start / bare script", cold, 1.3, is_most=True)
+    worker = report.worker() / sum(report.resident[SCRIPT].values())
+    yield _bar("memory of the worker / bare script", worker, 1.5, is_most=True)
+
+
+def _bar(what: str, ratio: float, bar: float, *, is_most: bool = False) -> str:
+    is_met = ratio <= bar if is_most else ratio >= bar
+    return f"{what}: {ratio:.2f} (bar {'≤' if is_most else '≥'} {bar:.2f}: {'met' if is_met else 'missed'})"
+
+
+def _memory(report: Report, name: str) -> str:
+    total = sum(report.resident[name].values())
+    return f"{total:.0f} (worker {report.worker():.0f})" if name == OWN else f"{total:.0f}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
