@@ -36,6 +36,12 @@ QUICK = {
     "DEVHOST_LEASE_SECONDS": "3",
 }
 
+#: For many small batches at once, some of them held up.
+WIDE = {
+    "AzureFunctionsJobHost__extensions__queues__batchSize": "16",
+    "AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "32",
+}
+
 DRAIN_SECONDS = 60.0
 
 

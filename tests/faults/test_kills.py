@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 import pytest
 
 from tests.faults import proxy
 from tests.faults.invariants import check_batch, learn
-from tests.faults.site import SCANS, Site, new_id, serve_pool
+from tests.faults.site import SCANS, WIDE, Site, new_id, serve_pool
 from tests.hosting import eventually
 from tests.origins import Reply
 
@@ -28,38 +27,35 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_a_killed_worker_changes_nothing_in_the_result(site: Site, moment: str) -> None:
-    await die(site, moment, "worker")
-
-
-@pytest.mark.parametrize("moment", ["before the part is written", "after the part is written"])
-async def test_a_killed_container_changes_nothing_in_the_result(site: Site, moment: str) -> None:
-    await die(site, moment, "host")
-
-
-async def die(site: Site, moment: str, victim: Literal["worker", "host"]) -> None:
-    """Run a batch twice, the second time with a death at a moment, and compare."""
+@pytest.mark.parametrize("victim", ["worker", "container"])
+async def test_a_death_at_any_moment_changes_nothing_in_any_result(site: Site, victim: str) -> None:
+    """One batch is held at each moment, and then one death meets them all."""
     urls = serve_pool(site.origin)
-    operation, path, text, is_done_first = MOMENTS[moment]
-    async with site.serving() as host:
+    async with site.serving(**WIDE) as host:
         calm_id = await site.submit(new_id("calm"), urls, mini_batch_size=4)
         await site.ended(calm_id)
-        batch_id, release = new_id("died"), asyncio.Event()
-        where = {"path": path.format(id=batch_id), "text": text.replace("{id}", batch_id)}
-        held = site.proxy.add(proxy.hold(release, is_done_first=is_done_first), operation, **where)
+        release, held = asyncio.Event(), {}
+        for moment, (operation, path, text, is_done_first) in MOMENTS.items():
+            batch_id = new_id(moment.replace(" ", "-").replace("'", ""))
+            where = {"path": path.format(id=batch_id), "text": text.replace("{id}", batch_id)}
+            fault = proxy.hold(release, is_done_first=is_done_first)
+            held[batch_id] = site.proxy.add(fault, operation, **where)
 
-        await site.submit(batch_id, urls, mini_batch_size=4)
-        async with asyncio.timeout(30):
-            await held.met.wait()
-        await (asyncio.to_thread(host.kill_worker) if victim == "worker" else asyncio.to_thread(host.kill))
+        for batch_id in held:
+            await site.submit(batch_id, urls, mini_batch_size=4)
+        async with asyncio.timeout(60):
+            for rule in held.values():
+                await rule.met.wait()
+        await asyncio.to_thread(host.kill_worker if victim == "worker" else host.kill)
         release.set()
-        if victim == "host":
+        if victim == "container":
             await asyncio.to_thread(host.start)
-        await site.ended(batch_id)
+        await site.ended(*held)
         await site.drained()
 
-        await check_batch(site, batch_id, urls, await learn(site, calm_id))
+        calm = await learn(site, calm_id)
+        for batch_id in held:
+            await check_batch(site, batch_id, urls, calm)
 
 
 async def test_rows_that_were_written_are_not_scored_again_after_a_kill_before_the_message_is_deleted(

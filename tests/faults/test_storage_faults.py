@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.faults import proxy
 from tests.faults.invariants import Calm, check_batch, learn
 from tests.faults.proxy import Fault, Rule
-from tests.faults.site import Site, new_id, serve_pool
+from tests.faults.site import WIDE, Site, new_id, serve_pool
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,49 +37,55 @@ CALLS = {
     "delete a finish": ("DELETE queue", "batch-finish/", "{id}"),
 }
 #: One failure is within the client's own tries; six are beyond them, so that the message is delivered again.
-FAULTS: dict[str, tuple[Fault, int]] = {
-    "500 once": (proxy.answer(500, "InternalError"), 1),
-    "500 for a while": (proxy.answer(500, "InternalError"), 6),
-    "503 with Retry-After": (proxy.answer(503, "ServerBusy", retry_after=1), 1),
-    "503 with a long Retry-After": (proxy.answer(503, "ServerBusy", retry_after=60), 2),
-    "403 for a while": (proxy.answer(403, "AuthenticationFailed"), 2),
-    "409": (proxy.answer(409, "LeaseIdMismatchWithLeaseOperation"), 2),
-    "412": (proxy.answer(412, "ConditionNotMet"), 1),
-    "connection reset before": (proxy.reset_before, 2),
-    "done, but the reply is lost": (proxy.reset_after, 1),
-    "done, but the reply is cut": (proxy.truncate, 1),
-    "done twice": (proxy.duplicate, 1),
+FAULTS: dict[str, dict[str, tuple[Fault, int]]] = {
+    "fails or throttles": {
+        "500 once": (proxy.answer(500, "InternalError"), 1),
+        "500 for a while": (proxy.answer(500, "InternalError"), 6),
+        "503 with Retry-After": (proxy.answer(503, "ServerBusy", retry_after=1), 1),
+        "503 with a long Retry-After": (proxy.answer(503, "ServerBusy", retry_after=60), 2),
+    },
+    "refuses": {
+        "403": (proxy.answer(403, "AuthenticationFailed"), 2),
+        "409": (proxy.answer(409, "LeaseIdMismatchWithLeaseOperation"), 2),
+        "412": (proxy.answer(412, "ConditionNotMet"), 1),
+    },
+    "hangs up or repeats itself": {
+        "reset before": (proxy.reset_before, 2),
+        "done, but the reply is lost": (proxy.reset_after, 1),
+        "done, but the reply is cut": (proxy.truncate, 1),
+        "done twice": (proxy.duplicate, 1),
+    },
 }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def calm(site: Site) -> AsyncIterator[Calm]:
     """A host, and what it makes of the urls as long as nothing is broken."""
-    async with site.serving(AzureFunctionsJobHost__extensions__queues__batchSize="16"):
+    async with site.serving(**WIDE):
         batch_id = await site.submit(new_id("calm"), serve_pool(site.origin), mini_batch_size=4)
         await site.ended(batch_id)
         yield await learn(site, batch_id)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_at_any_call_changes_nothing_in_any_result(site: Site, calm: Calm, name: str) -> None:
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_storage_that_errs_at_any_call_changes_nothing_in_any_result(site: Site, calm: Calm, kind: str) -> None:
+    """One batch for each fault at each call, all at once."""
     urls = serve_pool(site.origin)
-    fault, times = FAULTS[name]
-    rules: dict[str, tuple[str, Rule]] = {}
-    # A read answers 412 only when the blob did change, and a queue never does.
-    calls = {what: how for what, how in CALLS.items() if name != "412" or how[0] == "PUT blob"}
-    for what, (operation, path, text) in calls.items():
-        batch_id = new_id(what.replace(" ", "-"))
-        where = {"path": path.format(id=batch_id), "text": text.format(id=batch_id)}
-        rules[what] = batch_id, site.proxy.add(fault, operation, times=times, **where)
-    batch_ids = [batch_id for batch_id, _ in rules.values()]
+    rules: dict[str, Rule] = {}
+    for name, (fault, times) in FAULTS[kind].items():
+        for what, (operation, path, text) in CALLS.items():
+            if name == "412" and operation != "PUT blob":
+                continue  # a read answers so only when the blob did change, and a queue never does
+            batch_id = new_id(f"{name.rpartition(' ')[2]}-{what}".replace(" ", "-").lower())
+            where = {"path": path.format(id=batch_id), "text": text.format(id=batch_id)}
+            rules[batch_id] = site.proxy.add(fault, operation, times=times, **where)
 
-    for batch_id in batch_ids:
+    for batch_id in rules:
         await site.submit(batch_id, urls, mini_batch_size=4)
-    await site.ended(*batch_ids)
+    await site.ended(*rules, seconds=120)
     await site.drained()
 
-    assert [what for what, (_, rule) in rules.items() if not rule.hits] == []
-    for batch_id in batch_ids:
+    assert [batch_id for batch_id, rule in rules.items() if not rule.hits] == []
+    for batch_id in rules:
         await check_batch(site, batch_id, urls, calm)
     assert await site.buried() == []

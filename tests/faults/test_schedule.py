@@ -1,0 +1,71 @@
+"""Hundreds of small batches under a random schedule of faults, then peace, and an account of every item (Jepsen's).
+
+`FAULTS_SEED=N` repeats a schedule, as far as processes repeat themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+
+import pytest
+
+from tests.faults.invariants import check_batch, learn
+from tests.faults.nemesis import Nemesis
+from tests.faults.site import SCANS, WIDE, Site, new_id, serve_pool
+from tests.origins import Reply
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WAVES, BATCHES_A_WAVE = 5, 41
+FLAKY_SCAN = "digit-0-a.png"
+
+
+def draw_urls(site: Site, rng: random.Random, batch_id: str, pool: list[str]) -> list[str]:
+    """Draw the urls of a batch, some of them more than once, and one whose origin fails at first."""
+    scan = (SCANS / FLAKY_SCAN).read_bytes()
+    flaky = site.origin.answer(f"/flaky/{batch_id}/{FLAKY_SCAN}", Reply(rng.choice([500, 503, 429])), Reply(body=scan))
+    return [flaky, *rng.choices(pool, k=rng.randint(4, 19))]
+
+
+async def test_no_item_of_200_batches_is_lost_duplicated_or_made_up_under_random_faults(site: Site) -> None:
+    seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"FAULTS_SEED={seed}")
+    rng = random.Random(seed)
+    pool = serve_pool(site.origin)
+    async with site.serving(**WIDE):
+        calm_id = await site.submit(new_id("calm"), pool)
+        await site.ended(calm_id)
+        calm = dict(await learn(site, calm_id))
+
+    batches: dict[str, list[str]] = {}
+    async with Nemesis(site, rng) as nemesis:
+        for wave in range(WAVES):
+            ids = [f"wave{wave}-{number}-{seed}" for number in range(BATCHES_A_WAVE)]
+            for batch_id in ids:
+                batches[batch_id] = urls = draw_urls(site, rng, batch_id, pool)
+                calm[urls[0]] = calm[site.origin.url(f"/{FLAKY_SCAN}")]
+                size = rng.randint(2, 10)
+                copies = rng.choice([1, 1, 1, 2])
+                for _ in range(copies):  # users send things twice
+                    await site.submit(batch_id, urls, mini_batch_size=size)
+            ending = asyncio.create_task(site.ended(*ids, seconds=120))
+            while not ending.done():
+                await nemesis.strike()
+            await ending
+        site.proxy.heal()
+        await site.drained()
+        print(f"{sum(nemesis.done.values())} faults: {dict(nemesis.done)}")
+
+        rows = {batch_id: await check_batch(site, batch_id, urls, calm) for batch_id, urls in batches.items()}
+
+    sent = Counter((batch_id, i, url) for batch_id, urls in batches.items() for i, url in enumerate(urls))
+    got = Counter((batch_id, row["index"], row["url"]) for batch_id, found in rows.items() for row in found)
+    assert {"lost": sent - got, "unexpected or duplicated": got - sent} == {
+        "lost": Counter(),
+        "unexpected or duplicated": Counter(),
+    }
+    assert len(batches) >= 200
+    assert await site.buried() == []
