@@ -2,7 +2,8 @@
 
     python -m benchmarks.batch [--model mobilenet] [--images N] [--rounds 3] [--assets FOLDER] [--full]
 
-Limit and path take turns, so that whatever else the machine does meets both; medians are reported.
+Limit and path take turns, so that whatever else the machine does meets both. Reported are medians of the rounds in
+which other processes left the cores alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -26,43 +27,67 @@ _MEMORY_IMAGES, _FULL_MEMORY_IMAGES = 20_000, 100_000
 #: The issue's bar for MobileNetV2.
 _BAR = 0.90
 _SETTLED = 0.2
+#: A round counts when other processes took no more of the cores.
+_QUIET = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Images a second and CPU milliseconds an image of the limit, a round each."""
+class Limit:
+    """One round of the limit."""
 
-    rates: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
+    rate: float
+    cpu_milliseconds: float
+    others_share: float
 
-    def measure(self, workload: Workload, images: int, folder: Path) -> None:
-        """Measure one round in a process of its own."""
+    @classmethod
+    def measure(cls, workload: Workload, images: int, folder: Path) -> Limit:
+        """Measure in a process of its own."""
         command = [sys.executable, "-m", "benchmarks.batch.limit", str(workload.repository), workload.name, str(folder)]
         command += ["--count", str(images)]
-        rate, cpu = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-        self.rates.append(float(rate))
-        self.cpu.append(float(cpu))
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        return cls(*map(float, done.stdout.split()))
+
+
+type Round = tuple[Limit, Run]
 
 
 async def compare(workload: Workload, images: int, rounds: int, scratch: Path) -> None:
     """Time limit and path in turn, and print both."""
-    limits, runs = Limits(), list[Run]()
+    measured: list[Round] = []
     async with open_bench(workload, scratch, {}) as bench:
         for _ in range(rounds):
-            await asyncio.to_thread(limits.measure, workload, max(100, images // 4), scratch / "images")
-            runs.append(await bench.run(images))
-            print(f"  limit {limits.rates[-1]:7.1f}/s   path {runs[-1].rate:7.1f}/s", flush=True)
-    print_comparison(limits, runs)
+            limit = await asyncio.to_thread(Limit.measure, workload, max(100, images // 4), scratch / "images")
+            run = await bench.run(images)
+            measured.append((limit, run))
+            print(
+                f"  limit {limit.rate:7.1f}/s   path {run.rate:7.1f}/s   {_others(measured[-1]):.0%} others'",
+                flush=True,
+            )
+    quiet = [round_ for round_ in measured if _others(round_) <= _QUIET]
+    if not quiet:
+        print("  NOISY: other processes took more than a tenth of the cores in every round")
+    print_comparison(quiet or measured)
 
 
-def print_comparison(limits: Limits, runs: list[Run]) -> None:
+def _others(measured: Round) -> float:
+    limit, run = measured
+    return max(limit.others_share, run.others_share)
+
+
+def print_comparison(measured: list[Round]) -> None:
     """Print medians: rates, their ratio, and where the CPU went."""
-    limit, path = median(limits.rates), median(run.rate for run in runs)
+    limits, runs = zip(*measured, strict=True)
+    limit, path = median(limit.rate for limit in limits), median(run.rate for run in runs)
     spent = {kind: median(run.cpu_milliseconds[kind] for run in runs) for kind in runs[0].cpu_milliseconds}
-    print(f"  {runs[0].images} images: limit {limit:.1f}/s, manifest to results {path:.1f}/s, ratio {path / limit:.2f}")
-    print(f"  (bar for MobileNetV2: {_BAR:.2f}); the first part to the last one: {median(map(_pace, runs)):.1f}/s")
-    print(f"  CPU ms an image: limit {median(limits.cpu):.2f}; path", *(f"{k} {v:.2f}" for k, v in spent.items()))
-    print(f"  CPU of the limit over CPU of the path: {median(limits.cpu) / sum(spent.values()):.2f}")
+    limit_cpu = median(limit.cpu_milliseconds for limit in limits)
+    print(
+        f"  {runs[0].images} images, {len(runs)} rounds: limit {limit:.1f}/s, manifest to results {path:.1f}/s:",
+        end=" ",
+    )
+    print(f"{path / limit:.2f} of it (bar for MobileNetV2: {_BAR:.2f})")
+    print(f"  from the first part to the last one: {median(map(_pace, runs)):.1f}/s")
+    print(f"  CPU ms an image: limit {limit_cpu:.2f}; path", *(f"{kind} {value:.2f}" for kind, value in spent.items()))
+    print(f"  CPU of the limit over CPU of the path: {limit_cpu / sum(spent.values()):.2f}")
 
 
 def _pace(run: Run) -> float:

@@ -1,8 +1,8 @@
 """Owns the limit: the same images decoded, preprocessed and run from memory in one process, every core busy.
 
 It refuses everything that a service needs besides: no network, no storage, no event loop. Run as a process of its own
-(`python -m benchmarks.batch.limit …`), so that it begins as fresh as a worker does; it prints images a second and CPU
-milliseconds an image.
+(`python -m benchmarks.batch.limit …`), so that it begins as fresh as a worker does; it prints images a second, CPU
+milliseconds an image, and the share of the cores that other processes took.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.batch.processes import Machine
 from inference.engine import available_cores
 from inference.image import decode
 from inference.models.geometry import Frame
@@ -25,8 +26,8 @@ from inference.models.session import ModelSession, load_ready_session
 from inference.settings import ImageLimits
 
 
-def measure(session: ModelSession, images: list[bytes], count: int, cores: int) -> tuple[float, float]:
-    """Return images a second and CPU milliseconds an image over `count` images.
+def measure(session: ModelSession, images: list[bytes], count: int, cores: int) -> tuple[float, float, float]:
+    """Return images a second, CPU milliseconds an image and the share of others in the cores over `count` images.
 
     One thread a core, each taking the next image when it is free.
     """
@@ -50,10 +51,11 @@ def measure(session: ModelSession, images: list[bytes], count: int, cores: int) 
     with ThreadPoolExecutor(max_workers=cores) as pool:
         workers = [pool.submit(work) for _ in range(cores)]
         started.wait()
-        begun, spent = time.perf_counter(), time.process_time()
+        machine, begun, spent = Machine(), time.perf_counter(), time.process_time()
         for worker in workers:
             worker.result()
-        return count / (time.perf_counter() - begun), (time.process_time() - spent) * 1000 / count
+        seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - spent
+        return count / seconds, cpu_seconds * 1000 / count, machine.others_share(cpu_seconds)
 
 
 def score(data: bytes, session: ModelSession, limits: ImageLimits = ImageLimits()) -> None:  # noqa: B008 -- frozen

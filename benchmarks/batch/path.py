@@ -22,7 +22,7 @@ import orjson
 import psutil
 
 from benchmarks.batch.calls import counted
-from benchmarks.batch.processes import Sampler
+from benchmarks.batch.processes import Machine, Sampler
 from benchmarks.batch.workloads import ROOT, Workload
 from devhost.azurite import Azurite
 from inference.settings import StorageSettings
@@ -42,6 +42,8 @@ class Run:
     seconds: float
     #: From the first part to the last one: without the polls before and the last look after.
     scoring_seconds: float
+    #: What processes that are no part of the path took of the cores.
+    others_share: float
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     resident: dict[str, list[float]] = field(default_factory=dict)
     #: To storage, by kind, when they were counted.
@@ -90,7 +92,7 @@ class Bench:
             message["mini_batch_size"] = mini_batch_size  # type: ignore[assignment]
         before = self.calls.copy()
         with Sampler(self.processes) as sampler:
-            begun = time.perf_counter()
+            machine, begun = Machine(), time.perf_counter()
             await self.storage.queue("batch-manifests").send(orjson.dumps(message))
             summary = await self._summary(batch_id)
             seconds = time.perf_counter() - begun
@@ -98,7 +100,8 @@ class Bench:
         assert (summary["succeeded"], summary["failed"]) == (images, 0), summary
         parts = [part.last_modified async for part in self.storage.blobs("results").list(f"{batch_id}/parts/")]
         scoring = (max(parts) - min(parts)).total_seconds()
-        return Run(images, seconds, scoring, sampler.cpu_seconds, dict(sampler.resident), calls)
+        others = machine.others_share(sum(sampler.cpu_seconds.values()))
+        return Run(images, seconds, scoring, others, sampler.cpu_seconds, dict(sampler.resident), calls)
 
     async def _lines(self, images: int) -> AsyncIterator[bytes]:
         names = itertools.islice(itertools.cycle(path.name for path in self.workload.images), images)

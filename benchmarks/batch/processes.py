@@ -1,4 +1,4 @@
-"""Owns the measuring of processes: CPU seconds and resident memory of each kind, sampled while they run.
+"""Owns the measuring of processes: CPU seconds and resident memory of each kind, and what of the machine is others'.
 
 It refuses to start or to end any.
 """
@@ -15,6 +15,20 @@ import psutil
 
 MIB = 1024 * 1024
 _SAMPLE_SECONDS = 1.0
+
+
+class Machine:
+    """What the whole machine's cores did since this was made."""
+
+    def __init__(self) -> None:
+        self._begun = psutil.cpu_times()
+
+    def others_share(self, own_cpu_seconds: float) -> float:
+        """Return the share of all cores that processes beside our own took."""
+        now = psutil.cpu_times()
+        spent = [after - before for before, after in zip(self._begun, now, strict=True)]
+        idle = now.idle - self._begun.idle + now.iowait - self._begun.iowait
+        return max(0.0, sum(spent) - idle - own_cpu_seconds) / sum(spent)
 
 
 class Sampler:
