@@ -3,7 +3,7 @@
     python -m benchmarks.serving [--seconds 3] [--rounds 3] [--peers azureml,litserve,bentoml] [--peer-threads 1]
                                  [--assets FOLDER]
 
-Servers take turns at each number of connections, so that whatever else the machine does meets all of them; medians are
+Servers take turns at each number of connections, a measurement that others disturb is repeated, and medians are
 reported. wrk drives them from the same machine, so that its CPU is part of every figure but the limit's.
 """
 
@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -26,16 +27,19 @@ from benchmarks.batch.workloads import ASSETS, Workload, WorkloadMissing, open_w
 from benchmarks.serving.environments import ROOT, PeerMissing
 from benchmarks.serving.load import LoadFailed, drive, find_wrk
 from benchmarks.serving.photos import make_photos
-from benchmarks.serving.report import CONNECTIONS, Report, print_report
+from benchmarks.serving.quiet import measure_quietly
+from benchmarks.serving.report import CONNECTIONS, Limit, Measured, Report, print_report
 from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, Server, Setup, running
 from devhost.azurite import Azurite
 from inference.engine import available_cores
 
 _TUNED_WITHIN_SECONDS = 30.0
 _COLD_STARTS = 5
+#: Of each measurement, while others use the machine.
+_TRIES = 6
 
 
-def compare(setup: Setup, peers: tuple[str, ...], seconds: float, rounds: int) -> Report:
+def compare(setup: Setup, peers: tuple[str, ...], seconds: int, rounds: int) -> Report:
     """Start everything, measure in turns, stop everything. Raises LoadFailed."""
     report = Report()
     _measure_cold_starts(setup, report)
@@ -49,7 +53,7 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: float, rounds: int) -
             else:
                 report.cold[name].append(servers[-1].cold_seconds)
         for server in servers:
-            drive(server.requests, setup.cores, 1.0, setup.scratch)
+            drive(server.requests, setup.cores, 1, setup.scratch)
         report.plan = _await_plan(servers[0])
         for number in range(rounds):
             print(f"round {number + 1} of {rounds} …", file=sys.stderr)
@@ -59,21 +63,25 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: float, rounds: int) -
     return report
 
 
-def _measure_round(setup: Setup, servers: list[Server], seconds: float, report: Report) -> None:
+def _measure_round(setup: Setup, servers: list[Server], seconds: int, report: Report) -> None:
     for loops in (1, setup.cores):
-        report.limits[loops].append(_measure_limit(setup, seconds, loops))
+        limit = measure_quietly(partial(_measure_limit, setup, seconds, loops), None, _TRIES)
+        report.limits[loops].append(Limit(*limit.value, limit.foreign))
     for connections in CONNECTIONS:
         for server in servers:
-            report.loads[server.name, connections].append(drive(server.requests, connections, seconds, setup.scratch))
+            measure = partial(drive, server.requests, connections, seconds, setup.scratch)
+            observed = measure_quietly(measure, server.process.pid, _TRIES)
+            cpu = observed.cpu_seconds * 1000 / (observed.value.per_second * seconds)
+            report.loads[server.name, connections].append(Measured(observed.value, cpu, observed.foreign))
 
 
-def _measure_limit(setup: Setup, seconds: float, loops: int) -> tuple[float, float]:
-    """Return images a second and milliseconds of one, of the peers' pipeline in a process of its own."""
-    command = [sys.executable, str(APPS / "limit.py"), f"{seconds:g}", str(loops), *map(str, setup.photos.raw)]
+def _measure_limit(setup: Setup, seconds: int, loops: int) -> tuple[float, float, float]:
+    """Return images a second, milliseconds and CPU milliseconds of one, of the peers' pipeline, in a new process."""
+    command = [sys.executable, str(APPS / "limit.py"), str(seconds), str(loops), *map(str, setup.photos.raw)]
     environment = {**os.environ, **setup.peer_environment}
     ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    rate, milliseconds = map(float, ended.stdout.split())
-    return rate, milliseconds
+    rate, milliseconds, cpu = map(float, ended.stdout.split())
+    return rate, milliseconds, cpu
 
 
 def _measure_cold_starts(setup: Setup, report: Report) -> None:
@@ -111,7 +119,7 @@ def _open(assets: Path, scratch: Path) -> Workload:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement, whole ones")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default=",".join(PEERS), help="comma list; empty for none")
     parser.add_argument("--peer-threads", type=int, default=1, help="threads of one run of a peer; 0: onnxruntime's")

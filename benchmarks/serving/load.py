@@ -65,11 +65,11 @@ def find_wrk() -> str:
     return path
 
 
-def drive(requests: Requests, connections: int, seconds: float, scratch: Path) -> Load:
+def drive(requests: Requests, connections: int, seconds: int, scratch: Path) -> Load:
     """Send requests over so many connections, each as soon as the last was answered. Raises LoadFailed."""
     script = scratch / "wrk.lua"
     script.write_text("table.unpack = table.unpack or unpack\n" + _SCRIPT)
-    command = [find_wrk(), "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(script)]
+    command = [find_wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
     command += [requests.url, "--", requests.content_type, *map(str, requests.bodies)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]

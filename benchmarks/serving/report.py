@@ -14,13 +14,34 @@ CONNECTIONS = (1, 2, 8, 32)
 SCRIPT = "script"
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One round of one server at one number of connections."""
+
+    load: Load
+    #: Of the server's processes, milliseconds a request: what it would take on any number of cores, however busy.
+    cpu: float
+    #: The share of the machine that others took meanwhile.
+    foreign: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One round without a server: images a second, milliseconds and CPU milliseconds of one."""
+
+    per_second: float
+    milliseconds: float
+    cpu: float
+    foreign: float
+
+
 @dataclass(slots=True)
 class Report:
     """All that was measured, a value each round."""
 
-    loads: defaultdict[tuple[str, int], list[Load]] = field(default_factory=lambda: defaultdict(list))
-    #: By loops at once: images a second and milliseconds of one, without a server.
-    limits: defaultdict[int, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    loads: defaultdict[tuple[str, int], list[Measured]] = field(default_factory=lambda: defaultdict(list))
+    #: By loops at once.
+    limits: defaultdict[int, list[Limit]] = field(default_factory=lambda: defaultdict(list))
     #: Seconds from the start of the process to the first score.
     cold: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     #: MiB by process, under load.
@@ -34,15 +55,30 @@ class Report:
 
     def rate(self, name: str, connections: int) -> float:
         """Return the median of requests a second."""
-        return median(load.per_second for load in self.loads[name, connections])
+        return median(measured.load.per_second for measured in self.loads[name, connections])
 
     def p50(self, name: str, connections: int) -> float:
         """Return the median of the median latencies, in milliseconds."""
-        return median(load.p50 for load in self.loads[name, connections])
+        return median(measured.load.p50 for measured in self.loads[name, connections])
 
     def p99(self, name: str, connections: int) -> float:
         """Return the median of the 99th percentiles, in milliseconds."""
-        return median(load.p99 for load in self.loads[name, connections])
+        return median(measured.load.p99 for measured in self.loads[name, connections])
+
+    def cpu(self, name: str) -> float:
+        """Return the median of CPU milliseconds a request at 8 connections."""
+        return median(measured.cpu for measured in self.loads[name, 8])
+
+    def limit(self, loops: int) -> Limit:
+        """Return the medians of the limit."""
+        rounds = self.limits[loops]
+        return Limit(*(median(getattr(limit, name) for limit in rounds) for name in Limit.__slots__))
+
+    def foreign(self) -> float:
+        """Return the median share of the machine that others took."""
+        shares = [measured.foreign for rounds in self.loads.values() for measured in rounds]
+        shares += [limit.foreign for limits in self.limits.values() for limit in limits]
+        return median(shares)
 
     def worker(self) -> float:
         """Return the MiB of this service's worker, without the local host's own process."""
@@ -51,31 +87,39 @@ class Report:
 
 def print_report(report: Report, cores: int) -> None:
     """Print the table in Markdown, then the bars."""
-    print(f"\n{cores} cores; execution plan: {report.plan}\n")
-    head = ["", *(f"{count} conn." for count in CONNECTIONS), "memory, MiB", "cold start, s"]
+    print(f"\n{cores} cores, {report.foreign():.0%} of them taken by others; execution plan: {report.plan}\n")
+    head = ["", *(f"{count} conn." for count in CONNECTIONS), "CPU, ms", "memory, MiB", "cold start, s"]
     print(_row(head), _row(["---"] * len(head)), sep="\n")
     for name in report.servers:
         cells = [
             f"{report.rate(name, count):.0f}/s, {report.p50(name, count):.1f} / {report.p99(name, count):.0f} ms"
             for count in CONNECTIONS
         ]
-        print(_row([name, *cells, _memory(report, name), f"{median(report.cold[name]):.2f}"]))
-    alone, full = (tuple(median(values) for values in zip(*report.limits[n], strict=True)) for n in (1, cores))
-    cells = [f"{alone[0]:.0f}/s, {alone[1]:.1f} ms", *[f"{full[0]:.0f}/s"] * (len(CONNECTIONS) - 1)]
-    print(_row(["in process", *cells, _memory(report, SCRIPT), f"{median(report.cold[SCRIPT]):.2f}"]))
-    print("\nEach cell: requests a second, p50 / p99.\n")
-    for line in _bars(report, full[0]):
+        cells += [f"{report.cpu(name):.1f}", _memory(report, name), f"{median(report.cold[name]):.2f}"]
+        print(_row([name, *cells]))
+    alone, full = report.limit(1), report.limit(cores)
+    cells = [f"{alone.per_second:.0f}/s, {alone.milliseconds:.1f} ms"]
+    cells += [f"{full.per_second:.0f}/s"] * (len(CONNECTIONS) - 1)
+    cells += [f"{full.cpu:.1f}", _memory(report, SCRIPT), f"{median(report.cold[SCRIPT]):.2f}"]
+    print(_row(["in process", *cells]))
+    print(
+        "\nEach cell: requests a second, p50 / p99. CPU: of all of a server's processes, a request, at 8 connections.\n"
+    )
+    for line in _bars(report, full):
         print(line)
 
 
-def _bars(report: Report, limit: float) -> Iterator[str]:
+def _bars(report: Report, limit: Limit) -> Iterator[str]:
     peers = report.servers[1:]
     if peers:
         quickest = min(report.p50(peer, 1) for peer in peers)
         fastest = max(report.rate(peer, 8) for peer in peers)
         yield _bar("p50 at 1 connection / best peer", report.p50(OWN, 1) / quickest, 0.70, is_most=True)
         yield _bar("throughput at 8 connections / best peer", report.rate(OWN, 8) / fastest, 1.10)
-    yield _bar("throughput at 8 connections / in-process limit", report.rate(OWN, 8) / limit, 0.95)
+        leanest = min(report.cpu(peer) for peer in peers)
+        yield f"requests for the same CPU at 8 connections / best peer: {leanest / report.cpu(OWN):.2f}"
+    yield _bar("throughput at 8 connections / in-process limit", report.rate(OWN, 8) / limit.per_second, 0.95)
+    yield f"requests for the same CPU at 8 connections / in-process limit: {limit.cpu / report.cpu(OWN):.2f}"
     yield _bar("throughput at 32 connections / at 8", report.rate(OWN, 32) / report.rate(OWN, 8), 0.95)
     cold = median(report.cold[OWN]) / median(report.cold[SCRIPT])
     yield _bar("cold start / bare script", cold, 1.3, is_most=True)
