@@ -32,9 +32,9 @@ class Service:
     #: The end of a batch, by one replica: parts that become results.
     parts_per_second: float = 300.0
     #: Storage calls of 1,000 images: writes and listings, reads, queue operations.
-    writes: float = 20.0
-    reads: float = 40.0
-    queue_calls: float = 40.0
+    writes: float = 27.0
+    reads: float = 32.0
+    queue_calls: float = 30.0
     #: Polls of the six queues, a replica.
     polls_per_second: float = 4.0
 
@@ -142,71 +142,85 @@ class Fleet:
             del self._starts[platform.min_replicas :]
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a batch is, second by second."""
+
+    second: int = 0
+    scored: float = 0.0
+    #: Seconds with a replica to expand the manifest and to send its messages; then parts that became results.
+    worked: int = 0
+    finished: float = 0.0
+    drained_at: int | None = None
+    replica_seconds: int = 0
+    ready_seconds: int = 0
+    peak_rate: float = 0.0
+    peak_ready: int = 0
+
+
 def plan_batch(images: int, max_replicas: int, service: Service, platform: Platform, prices: Prices) -> Plan:
     """Step through one batch on an idle app; `min_replicas` are paid only while the batch is there."""
-    fleet = Fleet(platform, max_replicas)
+    fleet, progress = Fleet(platform, max_replicas), Progress()
+    while progress.drained_at is None or len(fleet) > platform.min_replicas:
+        _step(progress, images, fleet, service)
+    return _price(images, max_replicas, progress, service, platform, prices)
+
+
+def _step(progress: Progress, images: int, fleet: Fleet, service: Service) -> None:
+    """Let one second pass."""
     shards = math.ceil(images / service.shard_size)
-    expanded_after = images / service.lines_per_second
-    second, spent, ready_seconds = 0, 0, 0
-    scored, worked, finished = 0.0, 0.0, 0.0
-    peak = 0.0
-    drained: int | None = None
-    while drained is None or len(fleet) > platform.min_replicas:
-        sent = min(shards, max(0.0, worked - expanded_after) * service.messages_per_second)
-        is_done = finished >= shards
-        left = sent - scored / service.shard_size
-        # The manifest's message, then the finisher's, are on their queues until each is dealt with.
-        fleet.decide(second, 0 if is_done else max(1, math.ceil(left)))
-        ready = fleet.ready(second)
-        before = scored
-        scored = min(scored + ready * service.rate, sent * service.shard_size, images)
-        worked += 1 if ready else 0
-        finished += service.parts_per_second if scored >= images else 0
-        peak = max(peak, scored - before)
-        if is_done and drained is None:
-            drained = second
-        second += 1
-        spent += len(fleet)
-        ready_seconds += ready
-    return _price(images, max_replicas, drained, spent, ready_seconds, peak, service, platform, prices)
+    sending = max(0.0, progress.worked - images / service.lines_per_second)
+    sent = min(shards, sending * service.messages_per_second)
+    is_done = progress.finished >= shards
+    # The manifest's message, then the finisher's, are on their queues until each is dealt with.
+    left = 0 if is_done else max(1, math.ceil(sent - progress.scored / service.shard_size))
+    fleet.decide(progress.second, left)
+    ready = fleet.ready(progress.second)
+    before = progress.scored
+    progress.scored = min(before + ready * service.rate, sent * service.shard_size, images)
+    progress.worked += 1 if ready else 0
+    progress.finished += service.parts_per_second if progress.scored >= images else 0
+    if is_done and progress.drained_at is None:
+        progress.drained_at = progress.second
+    progress.peak_rate = max(progress.peak_rate, progress.scored - before)
+    progress.peak_ready = max(progress.peak_ready, ready)
+    progress.replica_seconds += len(fleet)
+    progress.ready_seconds += ready
+    progress.second += 1
 
 
 def _price(
-    images: int,
-    max_replicas: int,
-    drained: int,
-    replica_seconds: int,
-    ready_seconds: int,
-    peak: float,
-    service: Service,
-    platform: Platform,
-    prices: Prices,
+    images: int, max_replicas: int, progress: Progress, service: Service, platform: Platform, prices: Prices
 ) -> Plan:
     thousands = images / 1000
-    polls = ready_seconds * service.polls_per_second
-    storage = (
-        thousands * (service.writes * prices.storage_writes + service.reads * prices.storage_reads)
-        + (thousands * service.queue_calls + polls) * prices.queue_calls
-    ) / 10_000
+    queue_calls = thousands * service.queue_calls + progress.ready_seconds * service.polls_per_second
+    blob_price = service.writes * prices.storage_writes + service.reads * prices.storage_reads
     a_second = platform.cpu * prices.vcpu_second + platform.memory_gib * prices.gib_second
-    calls = peak / 1000 * (service.writes + service.reads + service.queue_calls)
-    calls += min(max_replicas, ready_seconds) * service.polls_per_second
-    return Plan(max_replicas, drained, replica_seconds, peak, calls, replica_seconds * a_second, storage)
+    calls = progress.peak_rate / 1000 * (service.writes + service.reads + service.queue_calls)
+    return Plan(
+        max_replicas=max_replicas,
+        drain_seconds=progress.drained_at or 0,
+        replica_seconds=progress.replica_seconds,
+        peak_rate=progress.peak_rate,
+        peak_calls=calls + progress.peak_ready * service.polls_per_second,
+        compute=progress.replica_seconds * a_second,
+        storage=(thousands * blob_price + queue_calls * prices.queue_calls) / 10_000,
+    )
 
 
 def tabulate(images: int, plans: Sequence[Plan]) -> str:
     """Return the plans as a table in Markdown."""
     million = 1_000_000 / images
-    rows = [
+    header = [
         "| replicas at most | images a second | drain | replica hours | storage calls a second | cost of a million |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
-    for plan in plans:
-        rows.append(
-            f"| {plan.max_replicas} | {plan.peak_rate:,.0f} | {_duration(plan.drain_seconds)} "
-            f"| {plan.replica_seconds / 3600:.1f} | {plan.peak_calls:,.0f} | {plan.cost * million:.2f} |"
-        )
-    return "\n".join(rows)
+    rows = [
+        f"| {plan.max_replicas} | {plan.peak_rate:,.0f} | {_duration(plan.drain_seconds)} "
+        f"| {plan.replica_seconds / 3600:.1f} | {plan.peak_calls:,.0f} | {plan.cost * million:.2f} |"
+        for plan in plans
+    ]
+    return "\n".join([*header, *rows])
 
 
 def _duration(seconds: int) -> str:

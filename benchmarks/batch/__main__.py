@@ -1,6 +1,6 @@
 """Owns the comparison of the batch path with the limit, and what is printed of it; it refuses to time a counted run.
 
-    python -m benchmarks.batch [--model mobilenet] [--images N] [--rounds 3] [--assets FOLDER] [--full]
+    python -m benchmarks.batch [--model mobilenet] [--part speed] [--images N] [--rounds 3] [--assets FOLDER] [--full]
 
 Limit and path take turns, so that whatever else the machine does meets both. Reported are medians of the rounds in
 which other processes left the cores alone.
@@ -22,6 +22,7 @@ from benchmarks.batch.workloads import ASSETS, ROOT, Workload, WorkloadMissing, 
 
 #: Images of a timed batch: long enough that the polls before and after it weigh little.
 _IMAGES = {"digits": 20_000, "mobilenet": 4_000}
+_PARTS = ("speed", "calls", "memory")
 _COUNTED_IMAGES = 2_000
 _MEMORY_IMAGES, _FULL_MEMORY_IMAGES = 20_000, 100_000
 #: The issue's bar for MobileNetV2.
@@ -121,6 +122,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=sorted(_IMAGES), action="append", help="default: both")
     parser.add_argument("--images", type=int, help=f"images of a timed batch (default: {_IMAGES})")
+    parser.add_argument("--part", choices=_PARTS, action="append", help="default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder of MobileNetV2 and photos")
     parser.add_argument("--full", action="store_true", help=f"watch memory over {_FULL_MEMORY_IMAGES} images")
@@ -130,19 +132,22 @@ def parse_options() -> argparse.Namespace:
 async def main() -> None:
     """Run everything that was asked for."""
     options = parse_options()
+    parts = options.part or _PARTS
     for name in options.model or sorted(_IMAGES):
         with tempfile.TemporaryDirectory(prefix="onnxfn-batch-") as folder:
             scratch = Path(folder)
-            print(f"{name}: speed", flush=True)
             try:
                 workload = open_workload(name, options.assets, scratch / "models")
             except WorkloadMissing as missing:
-                print(f"  skipped: {missing}")
+                print(f"{name}: skipped: {missing}")
                 continue
-            await compare(workload, options.images or _IMAGES[name], options.rounds, scratch / "speed")
-            print(f"{name}: storage calls", flush=True)
-            await count_calls(workload, scratch / "calls")
-            if name == "digits":
+            if "speed" in parts:
+                print(f"{name}: speed", flush=True)
+                await compare(workload, options.images or _IMAGES[name], options.rounds, scratch / "speed")
+            if "calls" in parts:
+                print(f"{name}: storage calls", flush=True)
+                await count_calls(workload, scratch / "calls")
+            if "memory" in parts and name == "digits":
                 print(f"{name}: memory", flush=True)
                 async with open_bench(workload, scratch / "memory", {}) as bench:
                     await watch_memory(bench, _FULL_MEMORY_IMAGES if options.full else _MEMORY_IMAGES)
