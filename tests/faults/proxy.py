@@ -7,6 +7,7 @@ calls mean to the product; `tests.faults.tape` reads that out of them.
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -135,7 +136,7 @@ class FaultProxy:
 
     def _answering(self, service: str, upstream: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            body = await request.read()
+            body = await request.content.read()  # unlike request.read(), of any length
             call = self.tape.begin(service, upstream, request.method, request.raw_path, request.headers, body)
             async with self._arrival:
                 self.arrived += 1
@@ -152,10 +153,11 @@ class FaultProxy:
         assert self._client is not None
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
         url = URL(call.upstream + call.target, encoded=True)
+        data = io.BytesIO(body) if body else body  # aiohttp warns of a long body in one piece
         skipped = {"User-Agent", "Accept", "Accept-Encoding", "Content-Type"}
         try:
             async with self._client.request(
-                request.method, url, headers=headers, data=body, skip_auto_headers=skipped, allow_redirects=False
+                request.method, url, headers=headers, data=data, skip_auto_headers=skipped, allow_redirects=False
             ) as response:
                 content = await response.read()
                 kept = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP}

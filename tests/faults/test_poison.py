@@ -1,0 +1,57 @@
+"""Messages that nobody can carry out: each is a dead letter with a reason, and no queue stands still for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from tests.faults.invariants import check_batch
+from tests.faults.site import WORK_QUEUES, Site, new_id, serve_pool
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LARGEST_BYTES = 48 * 1024
+
+#: What a message may be, as it stands in the queue.
+GARBAGE = {
+    "not base64": "this is no base64!",
+    "empty": "",
+    "not JSON": base64.b64encode(b"not JSON").decode(),
+    "binary": base64.b64encode(bytes(range(256))).decode(),
+    "48 KB of garbage": base64.b64encode(b"\xfe\xed" * (LARGEST_BYTES // 2)).decode(),
+    "a byte order mark": base64.b64encode(b'\xef\xbb\xbf{"v": 1}').decode(),
+    "JSON of somebody else": base64.b64encode(b'{"hello": "world", "batch_id": "../../x"}').decode(),
+    "a list": base64.b64encode(b"[1, 2, 3]").decode(),
+    "another version": base64.b64encode(b'{"v": 2, "batch_id": "later", "shard": 0}').decode(),
+    "a batch that is not there": base64.b64encode(
+        b'{"v": 1, "batch_id": "nobody", "shard": 0, "offset": 0, "bytes": 1, "first": 0, "count": 1}'
+    ).decode(),
+    "deep nesting": base64.b64encode(b'{"images": ' + b"[" * 20_000 + b"]" * 20_000 + b"}").decode(),
+}
+
+
+@pytest.mark.parametrize("is_poison", [False, True])
+async def test_garbage_on_any_queue_is_buried_with_a_reason_and_the_queue_drains(site: Site, is_poison: bool) -> None:
+    urls = serve_pool(site.origin)
+    async with site.serving() as host:
+        before = {letter["key"] for letter in await site.buried()}
+        for queue in WORK_QUEUES:
+            client = site.account.queues.get_queue_client(f"{queue}-poison" if is_poison else queue)
+            for text in GARBAGE.values():
+                await client.send_message(text, time_to_live=-1)
+        batch_id = await site.submit(new_id("beside"), urls)
+        await site.ended(batch_id)
+        await site.drained()
+
+        await check_batch(site, batch_id, urls)
+        letters = [letter for letter in await site.buried() if letter["key"] not in before]
+        # The same text in another queue lies in the same grave, so there are fewer than messages.
+        assert len(letters) >= (0 if is_poison else len(GARBAGE))
+        for letter in await site.buried():
+            assert letter["code"] in {"invalid_message", "invalid_manifest", "batch_not_found"}, letter
+            assert letter["message"].strip()
+            assert not letter["is_replayable"]
+        assert "nobody" in json.dumps(await site.buried())
+        assert host.worker_pids
