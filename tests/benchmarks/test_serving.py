@@ -50,9 +50,7 @@ def test_without_peers_there_is_still_the_limit(capsys: pytest.CaptureFixture[st
 
 def test_a_measurement_that_others_disturb_is_repeated_and_the_quietest_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([0.5, 0.2, 0.3])
-    monkeypatch.setattr(
-        "benchmarks.serving.quiet._observe", lambda measure, _: Observed(measure(), 0.0, next(shares))
-    )
+    monkeypatch.setattr("benchmarks.serving.quiet._observe", lambda measure, _: Observed(measure(), 0.0, next(shares)))
     values = iter("abc")
 
     assert measure_quietly(lambda: next(values), None, tries=3).value == "b"
