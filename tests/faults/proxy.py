@@ -129,9 +129,9 @@ class FaultProxy:
         self.rules.clear()
 
     async def wait_for_calls(self, count: int) -> None:
-        """Return once so many more calls have come."""
+        """Return once so many more calls have come. Raises TimeoutError: hosts that live poll many times a second."""
         wanted = self.arrived + count
-        async with self._arrival:
+        async with asyncio.timeout(60), self._arrival:
             await self._arrival.wait_for(lambda: self.arrived >= wanted)
 
     def _answering(self, service: str, upstream: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
