@@ -11,12 +11,8 @@ from collections.abc import Callable, Iterable
 
 from inference.engine.plan import Candidate, Timing
 
-#: For each candidate, alone and in parallel: long enough for a handful of runs of a model of 10 ms. With the half a
-#: dozen candidates of two cores all takes about a second.
+#: For each candidate, in parallel, and half of it alone: long enough for a handful of runs of a model of 10 ms.
 WINDOW_SECONDS = 0.08
-
-#: The best of so many windows counts: what disturbs a window makes it slower, never faster.
-WINDOWS = 2
 
 #: Runs so many items at once; returns when they are done.
 type Run = Callable[[int], None]
@@ -29,9 +25,8 @@ class Interrupted(Exception):
 def measure(candidate: Candidate, run: Run, is_free: Callable[[], bool]) -> Timing:
     """Time one candidate. Raises Interrupted as soon as `is_free` says no, and whatever `run` raises."""
     run(candidate.batch)  # the first run of a session makes room for its results
-    alone = min(_time_alone(candidate, run, is_free) for _ in range(WINDOWS))
-    rate = max(_time_parallel(candidate, run, is_free) for _ in range(WINDOWS))
-    return Timing(candidate, alone, rate)
+    alone = _time_alone(candidate, run, is_free)
+    return Timing(candidate, alone, _time_parallel(candidate, run, is_free))
 
 
 def _time_alone(candidate: Candidate, run: Run, is_free: Callable[[], bool]) -> float:

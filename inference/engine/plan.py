@@ -16,6 +16,9 @@ LATENCY_MARGIN = 1.10
 #: One thread a run has no other costs; on the models measured nothing beat it by as much as this but by mistake.
 THROUGHPUT_MARGIN = 1.25
 
+#: Rates of the default that differ by more from round to round tell of other work on the machine, not of the model.
+STEADY_RATIO = 1.25
+
 #: Joining items makes each wait for the others, so it must gain more.
 BATCH_MARGIN = 1.20
 
@@ -121,6 +124,12 @@ def list_candidates(cores: int, declared: Declared, *, can_batch: bool) -> list[
         ordered = sorted(ends, key=lambda candidate: candidate.threads)
         candidates += [replace(candidate, batch=batch) for batch in BATCH_SIZES for candidate in ordered]
     return candidates
+
+
+def is_steady(timings: Sequence[Timing]) -> bool:
+    """Tell whether the rounds of the default, the first candidate, agree enough for a choice to mean anything."""
+    rates = [timing.items_per_second for timing in timings if timing.candidate == timings[0].candidate]
+    return max(rates) <= min(rates) * STEADY_RATIO
 
 
 def choose_plan(timings: Sequence[Timing], declared: Declared, cores: int) -> ExecutionPlan:

@@ -14,7 +14,15 @@ from dataclasses import asdict
 from typing import Literal, Protocol, get_args
 
 from inference.engine.measurement import Interrupted, Run, measure
-from inference.engine.plan import Declared, ExecutionPlan, choose_plan, default_plan, list_candidates, override
+from inference.engine.plan import (
+    Declared,
+    ExecutionPlan,
+    choose_plan,
+    default_plan,
+    is_steady,
+    list_candidates,
+    override,
+)
 from inference.engine.plan_cache import PlanCache
 from inference.errors import InferenceError
 
@@ -26,6 +34,17 @@ TUNING_MODES: tuple[TuningMode, ...] = get_args(TuningMode.__value__)
 
 #: Without work for so long the service counts as idle: longer than the pauses of somebody who clicks.
 QUIET_SECONDS = 1.5
+
+
+#: How often each candidate is timed. With the half a dozen of two cores all takes about two seconds.
+ROUNDS = 3
+
+#: The longest pause after timings that others on the machine had spoilt; it doubles up to this.
+MAX_PAUSE_SECONDS = 600.0
+
+
+class Unsteady(Exception):
+    """The machine's speed changed while a model was timed; no plan is better than one made of that."""
 
 
 class Tunable(Protocol):
@@ -68,6 +87,7 @@ class Tuner:
         self._cache = cache
         self._is_quiet = is_quiet
         self._quiet_seconds = quiet_seconds
+        self._pause_seconds = quiet_seconds
         self._pending: list[weakref.ref[Tunable]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -115,6 +135,14 @@ class Tuner:
                     self._pending.append(reference)
             del model
 
+    def _pause(self) -> None:
+        """Wait longer each time; with `warm-up` the model serves by its default instead."""
+        if self._mode != "background":
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed, timeout=self._pause_seconds)
+        self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
+
     def _is_free(self) -> bool:
         return not self._is_closed and self._is_quiet(0.0)
 
@@ -131,6 +159,10 @@ class Tuner:
             model.adopt(plan)
         except Interrupted:
             return False
+        except Unsteady:
+            _log.info("model not tuned yet", extra={"action": "model_not_tuned", "reason": "the machine is not steady"})
+            self._pause()
+            return False
         except Exception as exc:  # a model that serves must not be lost to a faster way to run it
             reason = exc.message if isinstance(exc, InferenceError) else type(exc).__name__
             _log.warning("model not tuned", extra={"action": "model_not_tuned", "reason": reason})
@@ -143,8 +175,8 @@ class Tuner:
         if len(candidates) == 1:
             return None
         timings = []
-        # The default is timed at both ends: on a machine whose speed changes meanwhile it must not lose by that.
-        for candidate in (*candidates, candidates[0]):
+        # Each in turn, and the best of each counts: what disturbs a timing makes it slower, never faster, and lasts.
+        for candidate in candidates * ROUNDS:
             try:
                 run = model.open_run(candidate.threads, spinning=candidate.spinning)
                 if run is None:
@@ -155,4 +187,6 @@ class Tuner:
                 # What the model cannot do, join items for one, is no way to run it; the first one it must be able to.
                 if candidate == candidates[0]:
                     raise
+        if not is_steady(timings):
+            raise Unsteady
         return choose_plan(timings, model.declared, self._cores)

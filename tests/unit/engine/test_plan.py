@@ -11,6 +11,7 @@ from inference.engine.plan import (
     Timing,
     choose_plan,
     default_plan,
+    is_steady,
     list_candidates,
     override,
 )
@@ -123,6 +124,11 @@ def test_timings_speak_for_a_plan(timings: list[Timing], expected: tuple[int, in
     assert (plan.threads, plan.parallel, plan.max_batch, plan.idle_threads, plan.spinning) == expected
     assert plan.origin == "tuned"
     assert plan.has_idle_lane == (plan.idle_threads > plan.threads or plan.spinning)
+
+
+def test_rounds_of_the_default_that_disagree_say_nothing_of_the_model() -> None:
+    assert is_steady([ONE_THREAD, TWO_THREADS, timing(ONE_THREAD, rate=250), timing(TWO_THREADS, rate=90)])
+    assert not is_steady([ONE_THREAD, TWO_THREADS, timing(ONE_THREAD, rate=200)])
 
 
 @pytest.mark.parametrize(

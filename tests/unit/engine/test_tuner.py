@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from inference.engine import measurement
+from inference.engine import tuner as tuner_module
 from inference.engine.measurement import Run
 from inference.engine.plan import Declared, ExecutionPlan, default_plan
 from inference.engine.plan_cache import PlanCache
@@ -63,6 +64,14 @@ class Activity:
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that take no time need no time to be timed."""
     monkeypatch.setattr(measurement, "WINDOW_SECONDS", 0.004)
+
+
+@pytest.fixture(autouse=True)
+def steadiness(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the machine is steady, a time each, and from then on; the one that tests run on is often not."""
+    answers: list[bool] = []
+    monkeypatch.setattr(tuner_module, "is_steady", lambda _: answers.pop(0) if answers else True)
+    return answers
 
 
 @pytest.fixture
@@ -191,3 +200,26 @@ def test_close_ends_the_thread_while_it_waits_for_quiet(open_tuner: Open, activi
     tuner.close()
 
     assert "tuner" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_plan_is_not_made_while_the_machine_is_unsteady(open_tuner: Open, steadiness: list[bool]) -> None:
+    steadiness += [False, False, True]
+    model = Model()
+
+    open_tuner("background").offer(model)
+
+    model.wait(2)
+    assert [plan.origin for plan in model.plans] == ["default", "tuned"]
+    assert steadiness == []
+
+
+def test_warm_up_on_an_unsteady_machine_leaves_the_default_and_keeps_no_plan(
+    open_tuner: Open, steadiness: list[bool], tmp_path: Path
+) -> None:
+    steadiness += [False]
+    model = Model()
+
+    open_tuner("warm-up").offer(model)
+
+    assert model.plans == [default_plan(2)]
+    assert [*tmp_path.iterdir()] == []
