@@ -26,7 +26,9 @@ def encode_frame(header: Header, body: Iterable[bytes] = ()) -> list[bytes]:
     >>> b"".join(encode_frame({"op": "x"}, [b"ab"]))[12:]
     b'{"op":"x"}ab'
     """
-    attachments = list(body)
+    # None that is empty: asyncio's writelines never takes an empty buffer off its list and writes it for ever, with a
+    # whole core (_SelectorSocketTransport._adjust_leftover_buffer of CPython 3.13).
+    attachments = [data for data in body if data]
     encoded = orjson.dumps(header)
     prefix = _PREFIX.pack(len(encoded), sum(map(len, attachments)))
     return [prefix + encoded, *attachments]

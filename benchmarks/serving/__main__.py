@@ -45,6 +45,8 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: int, rounds: int) -> 
     _measure_cold_starts(setup, report)
     with ExitStack() as stack:
         servers = [stack.enter_context(running(OWN, setup))]
+        # Before the peers start: what they take meanwhile would be taken for the model's own speed.
+        report.plan = _await_plan(servers[0])
         for name in peers:
             try:
                 servers.append(stack.enter_context(running(name, setup)))
@@ -54,7 +56,6 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: int, rounds: int) -> 
                 report.cold[name].append(servers[-1].cold_seconds)
         for server in servers:
             drive(server.requests, setup.cores, 1, setup.scratch)
-        report.plan = _await_plan(servers[0])
         for number in range(rounds):
             print(f"round {number + 1} of {rounds} …", file=sys.stderr)
             _measure_round(setup, servers, seconds, report)

@@ -35,7 +35,6 @@ TUNING_MODES: tuple[TuningMode, ...] = get_args(TuningMode.__value__)
 #: Without work for so long the service counts as idle: longer than the pauses of somebody who clicks.
 QUIET_SECONDS = 1.5
 
-
 #: How often each candidate is timed. With the half a dozen of two cores all takes about two seconds.
 ROUNDS = 3
 

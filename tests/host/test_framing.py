@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
+import socket
 
 import pytest
 
@@ -45,6 +48,18 @@ def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(seed: int) ->
             position, size = position + len(piece), size - len(piece)
 
     assert collector.frames == frames
+
+
+async def test_a_frame_without_a_body_leaves_nothing_to_write() -> None:
+    """asyncio would poll for ever, with a whole core, to write an empty buffer."""
+    near, far = socket.socketpair()
+    transport, protocol = await asyncio.get_running_loop().create_connection(Collector, sock=near)
+
+    with contextlib.closing(far):
+        protocol.send({"n": 1}, [b""])
+
+        assert "write=<idle" in repr(transport)
+        transport.close()
 
 
 def test_an_invocation_survives_the_trip_with_its_bytes() -> None:
