@@ -17,7 +17,7 @@ import orjson
 from inference.batch import layout
 from inference.batch.manifest import Item, read_items
 from inference.errors import InvalidManifest, StorageUnavailable
-from inference.storage import ABSENT, BlobProperties, BlobStore, PreconditionFailed
+from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
 _OFFSET_BYTES = 8
 
@@ -193,22 +193,29 @@ class ShardTable:
         return cls(store, manifest.table, manifest.total, manifest.mini_batch_size)
 
     async def read(self, shard: int) -> ShardRange:
-        """Return where one shard lies, by one small read."""
-        data = await self.store.read_range(self.name, shard * _OFFSET_BYTES, 2 * _OFFSET_BYTES)
+        """Return where one shard lies, by one small read; of no bytes when the table is gone."""
+        try:
+            data = await self.store.read_range(self.name, shard * _OFFSET_BYTES, 2 * _OFFSET_BYTES)
+        except BlobNotFound:
+            return self._range(shard, 0, 0)
         return self._range(shard, *_offsets(data))
 
     async def read_all(self) -> AsyncIterator[ShardRange]:
-        """Yield where every shard lies, in order."""
+        """Yield where every shard lies, in order; of no bytes when the table is gone."""
         rest, shard, begin = b"", 0, None
-        async for chunk in self.store.stream(self.name):
-            data = rest + chunk
-            whole = len(data) - len(data) % _OFFSET_BYTES
-            rest = data[whole:]
-            for end in _offsets(data[:whole]):
-                if begin is not None:
-                    yield self._range(shard, begin, end)
-                    shard += 1
-                begin = end
+        try:
+            async for chunk in self.store.stream(self.name):
+                data = rest + chunk
+                whole = len(data) - len(data) % _OFFSET_BYTES
+                rest = data[whole:]
+                for end in _offsets(data[:whole]):
+                    if begin is not None:
+                        yield self._range(shard, begin, end)
+                        shard += 1
+                    begin = end
+        except BlobNotFound:
+            for missing in range(shard, -(-self.total // self.mini_batch_size)):
+                yield self._range(missing, 0, 0)
 
     def _range(self, shard: int, begin: int, end: int) -> ShardRange:
         first = shard * self.mini_batch_size

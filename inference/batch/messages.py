@@ -126,9 +126,10 @@ class ShardMessage(WorkMessage):
     """Score the items [first, first + count) of one shard that have no final row."""
 
     shard: Count
-    #: Bytes [offset, offset + bytes) of the canonical manifest are the whole shard.
+    #: Bytes [offset, offset + bytes) of the canonical manifest are the whole shard; 0 bytes: the table of shards is
+    #: gone, so nobody knows.
     offset: Count
-    bytes: Annotated[int, Field(gt=0)]
+    bytes: Count
     first: Count
     count: Annotated[int, Field(gt=0)]
     #: Place in the chain of messages for this shard; a row remembers which one comes next (docs, batch protocol).

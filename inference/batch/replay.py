@@ -13,6 +13,7 @@ from typing import Any
 from inference import telemetry
 from inference.batch import layout
 from inference.batch.burials import Burials
+from inference.batch.canonical import ShardRange
 from inference.batch.deadletters import DeadLetters
 from inference.batch.journals import Journals, Rounds, ShardSelection
 from inference.batch.messages import FinishMessage
@@ -21,8 +22,8 @@ from inference.batch.ports import Queues, Stores
 from inference.batch.record import BatchRecord, Records
 from inference.batch.selection import DeadLetterFilter, DeadLetterReader
 from inference.batch.survey import Survey
-from inference.errors import StorageUnavailable
-from inference.storage import PreconditionFailed
+from inference.errors import ManifestNotFound, StorageUnavailable
+from inference.storage import BlobNotFound, PreconditionFailed
 
 _MAX_RACES = 10
 
@@ -94,11 +95,20 @@ class Operations:
                 continue
             async for selection in self._select(record, replace(wanted, batch_id=batch_id), frozenset()):
                 where = await record.table_in(self.stores).read(selection.shard)
-                data = await self.stores.manifests.read_range(
-                    record.manifest, where.offset, where.bytes, if_match=record.manifest_etag
-                )
-                lines = data.splitlines(keepends=True)
+                lines = await self._manifest_lines(record, where)
                 yield b"".join(lines[index - where.first] for index in selection.indexes)
+
+    async def _manifest_lines(self, record: BatchRecord, where: ShardRange) -> list[bytes]:
+        try:
+            if not where.bytes:
+                raise BlobNotFound(record.table)
+            data = await self.stores.manifests.read_range(
+                record.manifest, where.offset, where.bytes, if_match=record.manifest_etag
+            )
+        except (BlobNotFound, PreconditionFailed):
+            why = f"The urls of the batch {record.batch_id} are gone: its copy of its manifest was deleted or changed."
+            raise ManifestNotFound(why) from None
+        return data.splitlines(keepends=True)
 
     async def _replay_batch(self, record: BatchRecord, wanted: DeadLetterFilter, outcome: Outcome) -> None:
         await self._heal(record)

@@ -144,9 +144,10 @@ def newer(stored: Row, mine: Row) -> Row:
         return max(stored, mine, key=lambda row: row.round)
     if not stored.is_pending:
         return stored
-    if not mine.is_pending:
-        return mine
-    return mine if (mine.turn, mine.attempts) > (stored.turn, stored.attempts) else stored
+    if not mine.is_pending or (mine.turn, mine.attempts) > (stored.turn, stored.attempts):
+        # Whoever did not find the manifest any more knows nothing but the index; somebody else may have known.
+        return mine if mine.url else replace(mine, id=stored.id, url=stored.url)
+    return stored
 
 
 def encode(row: Row) -> bytes:

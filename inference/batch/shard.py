@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
 from inference.batch import rows
 from inference.batch.agenda import Agenda, follow_up, judge
 from inference.batch.deadletters import DeadLetters
+from inference.batch.items import read_items, unknown_rows
 from inference.batch.messages import ShardMessage
 from inference.batch.parts import Part, PartStore
 from inference.batch.ports import Clock, Delivery, Queues, Random, Stores
@@ -26,9 +26,7 @@ from inference.batch.scoring import Due, Outcomes, ShardScoring
 from inference.batch.stops import Stops, StopWatch, StopWatches
 from inference.batch.suspects import Isolation, Suspects
 from inference.errors import ErrorThresholdExceeded, ManifestNotFound, WorkerLost
-from inference.redaction import redact_url
 from inference.settings import BatchSettings
-from inference.storage import BlobNotFound, PreconditionFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class ShardWorker:
     async def work(self, delivery: Delivery, message: ShardMessage) -> None:
         """Do what a shard message asks for.
 
-        Raises BatchNotFound, ManifestNotFound, and Unavailable to be delivered again.
+        Raises BatchNotFound, and Unavailable to be delivered again.
         """
         attributes = {
             "batch.id": message.batch_id,
@@ -105,21 +103,15 @@ class ShardWorker:
                 await self._send_next(message, agenda.ahead, is_stalled=False)
                 await self.suspects.clear(message)
             return None
-        blank, urls = await self._read_manifest(record, message)
-        return Shard(record, message, stored or blank, urls, watch)
-
-    async def _read_manifest(self, record: BatchRecord, message: ShardMessage) -> tuple[Part, list[str]]:
-        """Return the shard's rows as they were before anything was tried, and their urls."""
         try:
-            data = await self.stores.manifests.read_range(
-                record.manifest, message.offset, message.bytes, if_match=record.manifest_etag
-            )
-        except (BlobNotFound, PreconditionFailed):
-            raise ManifestNotFound("The batch's canonical manifest was deleted or changed.") from None
-        items = [orjson.loads(line) for line in data.splitlines()]
-        first = message.shard * record.mini_batch_size
-        blank = (Row(index, item["id"], redact_url(item["url"])) for index, item in enumerate(items, first))
-        return Part(tuple(blank)), [item["url"] for item in items]
+            items = await read_items(self.stores.manifests, record, message)
+        except ManifestNotFound as exc:
+            lost = Shard(record, message, stored or unknown_rows(record, message.shard), (), watch)
+            await self._end_lost(lost, describe(exc))
+            if message.is_suspect or delivery.is_redelivery:
+                await self.suspects.clear(message)
+            return None
+        return Shard(record, message, stored or items.blank, items.urls, watch)
 
     async def _score_suspect(self, shard: Shard, delivery: Delivery) -> None:
         lost = await self.suspects.lost(shard.message)
@@ -185,6 +177,15 @@ class ShardWorker:
             for row in (*agenda.due, *agenda.waiting)
         }
         return await self._write(shard, changes)
+
+    async def _end_lost(self, shard: Shard, error: RowError) -> None:
+        """End what is pending in the message's range and cannot be tried; the reason of a stop goes first."""
+        stop, attempt = shard.watch.stop, self._attempt(shard.record)
+        changes = {
+            row.index: rows.give_up(row, stop.error if stop and stop.ends(row) else error, attempt)
+            for row in shard.agenda.pending
+        }
+        await self._write(shard, changes)
 
     async def open_poisoned(self, message: ShardMessage) -> Shard | None:
         """Read what a poison message is about, or return None when nothing of it is left to do."""
