@@ -5,8 +5,6 @@ It refuses to be imported before it is needed: the storage SDK takes a good part
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,10 +20,9 @@ from inference.http.deadletters import DeadLetterRoutes
 from inference.http.messages import Handler
 from inference.pinned import PinnedScorer
 from inference.scorer import Fetches, Scorer
+from inference.services.places import Places
 from inference.settings import Settings
 from inference.storage.azure import AzureStorage
-
-_log = logging.getLogger("inference.services")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +33,18 @@ class BatchPart:
     deliveries: Mapping[str, Callable[[Delivery], Awaitable[None]]]
     storage: AzureStorage
     poster: Poster
+    places: Places
 
     async def prepare(self) -> None:
         """Make the queues and containers that are missing.
 
         In Azure they are there (infra/bicep); on a new machine a user's first message must find its queue.
         """
-        queues = [*QueueName, *map(poison, WORK_QUEUES)]
-        creations = [self.storage.queue(name).create() for name in queues]
-        creations += [self.storage.blobs(name).create() for name in ContainerName]
-        for failure in await asyncio.gather(*creations, return_exceptions=True):
-            if isinstance(failure, BaseException):
-                # Not an end: every writer makes what it misses, and storage may only be late.
-                _log.warning("Storage is not ready: %s", failure, extra={"action": "storage_not_ready"})
+        await self.places.make()
 
     async def close(self) -> None:
         """Close the connections."""
+        await self.places.close()
         try:
             await self.storage.close()
         finally:
@@ -93,7 +86,13 @@ def build_batches(
         "replay_dead_letters": dead_letters.replay,
         "purge_dead_letters": dead_letters.purge,
     }
-    return BatchPart(handlers, batches.deliveries, storage, poster)
+    return BatchPart(handlers, batches.deliveries, storage, poster, _open_places(storage))
+
+
+def _open_places(storage: AzureStorage) -> Places:
+    queues = [*QueueName, *map(poison, WORK_QUEUES)]
+    creations = {f"The queue {name}": storage.queue(name).create for name in queues}
+    return Places(creations | {f"The container {name}": storage.blobs(name).create for name in ContainerName})
 
 
 def _open_stores(storage: AzureStorage) -> Stores:

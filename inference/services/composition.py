@@ -44,6 +44,9 @@ _log = logging.getLogger("inference.services")
 #: The app's own public names, which the fetcher must not be talked into calling (variables of the platform).
 _OWN_HOST_VARIABLES = ("WEBSITE_HOSTNAME", "CONTAINER_APP_HOSTNAME")
 
+#: What models may take at the start before storage is opened beside them.
+_MODELS_FIRST_SECONDS = 5.0
+
 _BATCH_ROUTES = (
     "submit_batch",
     "list_batches",
@@ -85,14 +88,19 @@ class Services:
     closers: list[Callable[[], Awaitable[None]]]
 
     async def prepare(self) -> None:
-        """Load the configured models, then open storage: a request that started the instance goes first."""
-        await self.status_routes.load()
+        """Load the configured models, then open storage: a request that started the instance goes first.
+
+        A model that is long in coming must not keep a user's first message from its queue.
+        """
+        loading = asyncio.ensure_future(self.status_routes.load())
+        await asyncio.wait({loading}, timeout=_MODELS_FIRST_SECONDS)
         try:
             part = await self.batches.get()
         except SettingsError as exc:
             _log.error("The settings are wrong: %s", exc, extra={"action": "settings_error"})
         else:
             await part.prepare()
+        await loading
 
     async def close(self) -> None:
         """Close connections and threads, the last opened first, even when the loop is ending meanwhile."""

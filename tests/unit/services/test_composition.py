@@ -1,0 +1,55 @@
+"""The order in which an instance prepares itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from inference.services import composition
+from inference.services.composition import Services
+
+
+class Steps:
+    """Stands for models and storage, and notes when each was ready."""
+
+    def __init__(self, models: asyncio.Event) -> None:
+        self.done: list[str] = []
+        self._models = models
+
+    async def load(self) -> None:
+        await self._models.wait()
+        self.done.append("models")
+
+    async def get(self) -> Steps:
+        return self
+
+    async def prepare(self) -> None:
+        self.done.append("storage")
+        self._models.set()
+
+
+def services(steps: Steps) -> Services:
+    parts = cast("Any", steps)
+    return Services({}, {}, parts, status_routes=parts, registry=parts, batches=parts, closers=[])
+
+
+async def test_models_go_first() -> None:
+    models = asyncio.Event()
+    models.set()
+    steps = Steps(models)
+
+    await services(steps).prepare()
+
+    assert steps.done == ["models", "storage"]
+
+
+async def test_a_model_that_is_long_in_coming_keeps_no_message_from_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "_MODELS_FIRST_SECONDS", 0.0)
+    steps = Steps(asyncio.Event())
+
+    async with asyncio.timeout(10):
+        await services(steps).prepare()
+
+    assert steps.done == ["storage", "models"]
