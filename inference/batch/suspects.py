@@ -48,15 +48,20 @@ class Suspects:
 
     @contextlib.asynccontextmanager
     async def watched(self, message: ShardMessage, delivery: Delivery, lost: list[str]) -> AsyncIterator[None]:
-        """Keep a marker while the range is scored; it stays only when the process does not get to the end."""
+        """Keep a marker while the range is scored; it stays only when the process does not get to the end.
+
+        Raises Unavailable when all was done but the marker cannot be taken away: the next delivery does that.
+        """
         name = _name(message)
         this = f"{delivery.message_id}/{delivery.dequeue_count}"
         await self._manifests.write(name, orjson.dumps([*lost, this]), content_type="application/json")
         try:
             yield
-        finally:
+        except BaseException:
             with contextlib.suppress(Unavailable):
                 await self._manifests.delete(name)
+            raise
+        await self._manifests.delete(name)
 
     async def clear(self, message: ShardMessage) -> None:
         """Take the marker away: the verdict is durable."""

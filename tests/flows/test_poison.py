@@ -186,6 +186,22 @@ async def test_a_lost_worker_is_not_a_verdict_when_the_image_does_not_kill_again
     assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
 
 
+@pytest.mark.parametrize("times", [1, 4, 12])
+async def test_a_marker_of_suspicion_that_storage_would_not_delete_is_deleted_later(times: int) -> None:
+    urls = images(4)
+    sim = Simulation(ScriptedScorer(killers={urls[1]}))
+    sim.drop(manifest("b", urls))
+    while not sim.crashes:
+        await sim.step()
+    sim.scorer.killers.clear()
+    break_calls(sim, "blobs.delete", "suspects", times)
+
+    await sim.drain()
+
+    assert {row["status"] for row in check_invariants(sim, "b", urls)} == {"succeeded"}
+    assert sim.scorer.attempts[urls[1]] == 2  # the rows were there
+
+
 async def test_a_replay_of_the_image_that_kills_says_so_again() -> None:
     urls = images(5)
     sim = Simulation(ScriptedScorer(killers=urls[2:3]))
