@@ -34,12 +34,26 @@ async def learn(site: Site, batch_id: str) -> Calm:
     return {json.loads(line)["url"]: _outcome(line) for line in lines}
 
 
-async def check_batch(
-    site: Site, batch_id: str, urls: Sequence[str], calm: Calm | None = None, *, is_tape_whole: bool = True
-) -> list[dict[str, Any]]:
+async def check_batch(site: Site, batch_id: str, urls: Sequence[str], calm: Calm | None = None) -> list[dict[str, Any]]:
     """Assert every invariant of a drained batch, and return its rows. (I: the facts on queue reliability, 4.3.)"""
+    await _check_queues(site)
+    return await _check(site, batch_id, urls, calm)
+
+
+async def check_batches(
+    site: Site, batches: Mapping[str, Sequence[str]], calm: Calm
+) -> dict[str, list[dict[str, Any]]]:
+    """Assert every invariant of many drained batches, given with their urls, and return their rows."""
+    await _check_queues(site)
+    return {batch_id: await _check(site, batch_id, urls, calm) for batch_id, urls in batches.items()}
+
+
+async def _check_queues(site: Site) -> None:
     for queue in QUEUES:
         assert await site.account.message_count(queue) == 0, queue
+
+
+async def _check(site: Site, batch_id: str, urls: Sequence[str], calm: Calm | None) -> list[dict[str, Any]]:
     lines = (await _results(site, batch_id)).splitlines()
     rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
     # I1, I2, I3: each item exactly once, in the manifest's order; the same url twice is two rows.
@@ -52,8 +66,7 @@ async def check_batch(
     await _check_counts(site, batch_id, rows)
     await _check_letters(site, batch_id, rows)
     await _check_remains(site, batch_id)
-    if is_tape_whole:
-        check_order(site.proxy.tape, batch_id)
+    check_order(site.proxy.tape, batch_id)
     return rows
 
 

@@ -85,6 +85,8 @@ class Tape:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        #: Names of the blobs that were made readable, `container/blob`.
+        self.written: set[str] = set()
         self._by_batch: defaultdict[str, list[Call]] = defaultdict(list)
         self._texts: dict[str, str] = {}
         self._numbers = itertools.count()
@@ -114,6 +116,8 @@ class Tape:
                 self._texts[message.findtext("MessageId", "")] = text
                 call.received.append(text)
         self.calls.append(call)
+        if call.is_whole_write:
+            self.written.add(call.name)
         self._by_batch[call.batch_id].append(call)
 
 

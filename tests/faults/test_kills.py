@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.faults import proxy
-from tests.faults.invariants import check_batch, learn
+from tests.faults.invariants import check_batch, check_batches, learn
 from tests.faults.site import SCANS, WIDE, Site, new_id, serve_pool
 from tests.hosting import eventually
 from tests.origins import Reply
@@ -54,8 +54,7 @@ async def test_a_death_at_any_moment_changes_nothing_in_any_result(site: Site, v
         await site.drained()
 
         calm = await learn(site, calm_id)
-        for batch_id in held:
-            await check_batch(site, batch_id, urls, calm)
+        await check_batches(site, dict.fromkeys(held, urls), calm)
 
 
 async def test_rows_that_were_written_are_not_scored_again_after_a_kill_before_the_message_is_deleted(
