@@ -34,6 +34,8 @@ class Reply:
     hold_body: asyncio.Event | None = None
     #: Send a byte of the body at a time, with this pause between.
     drip_seconds: float | None = None
+    #: Seconds before the first byte.
+    pause_seconds: float = 0.0
     #: Close the connection in order, or reset it, after this many bytes of the body.
     close_after: int | None = None
     reset_after: int | None = None
@@ -127,6 +129,7 @@ class Origin:
     async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         if reply.hold is not None:
             await reply.hold.wait()
+        await asyncio.sleep(reply.pause_seconds)
         response = web.StreamResponse(status=reply.status, headers=reply.headers)
         if "Content-Length" not in response.headers and "Transfer-Encoding" not in response.headers:
             response.content_length = len(reply.body)

@@ -110,7 +110,8 @@ async def test_only_the_items_that_a_killed_worker_had_not_written_are_scored_ag
 async def test_a_host_killed_between_poison_copy_and_deletion_makes_one_batch_of_the_two_copies(site: Site) -> None:
     urls = serve_pool(site.origin)
     release = asyncio.Event()
-    async with site.serving() as host:
+    at_once = {"AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:00"}
+    async with site.serving(**at_once) as host:
         batch_id = new_id("poisoned")
         site.proxy.add(proxy.answer(403, "AuthenticationFailed"), "GET blob", path=f"_batch/{batch_id}", times=None)
         held = site.proxy.add(proxy.hold(release), "DELETE queue", path="batch-manifests/", text=batch_id)
