@@ -1,7 +1,7 @@
 # The newcomer's commands; `make` alone lists them. Everything they need is set up first, once.
 # Further arguments go in ARGS: make test ARGS="-k replay", make start ARGS="--port 7072".
 
-.PHONY: help setup faults app demo test start lint format lock bench clean
+.PHONY: help setup app demo test start lint format lock bench clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
@@ -18,11 +18,8 @@ app:
 demo: app ## the whole main job once: score, a batch from the queue, a dead letter, its replay
 	@$(PYTHON_BIN)/python scripts/demo.py $(ARGS)
 
-test: setup ## every test but those of `make faults`, on real storage (Azurite)
+test: setup ## every test, on real storage (Azurite)
 	@$(PYTHON_BIN)/python -m pytest $(ARGS)
-
-faults: setup ## kill, pause and cut off every part of the batch path, for minutes
-	@$(PYTHON_BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 start: app ## serve on http://localhost:7071 until Ctrl-C (HOST=func: with Azure Functions Core Tools)
 	@scripts/start $(ARGS)

@@ -17,15 +17,6 @@ from tests.faults.site import ROOT, Site
 from tests.origins import Origin
 from tests.service.account import Account
 
-_HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder: it takes minutes, so `make faults` runs it and `make test` does not."""
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.faults)
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:

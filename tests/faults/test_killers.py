@@ -104,7 +104,7 @@ async def test_an_item_that_never_returns_ends_alone_and_starves_nobody(site: Si
 
 
 async def test_an_item_that_outlives_the_function_time_out_ends_alone_as_worker_lost(site: Site) -> None:
-    settings = {**ACTOR, "AzureFunctionsJobHost__functionTimeout": "00:00:05"}
+    settings = {**ACTOR, "AzureFunctionsJobHost__functionTimeout": "00:00:04"}
     async with site.serving(**settings) as host:
         batch_id = new_id("timeout")
         urls = site.texts(batch_id, 4, {3: "hang"})
@@ -115,7 +115,7 @@ async def test_an_item_that_outlives_the_function_time_out_ends_alone_as_worker_
         rows = await check_batch(site, batch_id, urls)
 
         assert by_index(rows) == {3: "worker_lost"}
-        assert "Timeout value of 5 s was exceeded" in host.output
+        assert "Timeout value of 4 s was exceeded" in host.output
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ def draw_urls(site: Site, rng: random.Random, batch_id: str, pool: list[str]) ->
     """Draw the urls of a batch, some of them more than once, and one whose origin fails at first."""
     scan = (SCANS / FLAKY_SCAN).read_bytes()
     flaky = site.origin.answer(f"/flaky/{batch_id}/{FLAKY_SCAN}", Reply(rng.choice([500, 503, 429])), Reply(body=scan))
-    return [flaky, *rng.choices(pool, k=rng.randint(4, 19))]
+    return [flaky, *rng.choices(pool, k=rng.randint(3, 10))]
 
 
 async def submit(site: Site, rng: random.Random, pool: list[str], batches: dict[str, list[str]]) -> None:
@@ -45,7 +45,7 @@ async def submit(site: Site, rng: random.Random, pool: list[str], batches: dict[
         await eventually(has_room, 120)
         batch_id = new_id(f"batch{number}")
         batches[batch_id] = urls = draw_urls(site, rng, batch_id, pool)
-        size = rng.randint(4, 12)
+        size = rng.randint(2, 8)
         for _ in range(rng.choice([1, 1, 1, 2])):  # users send things twice
             await site.submit(batch_id, urls, mini_batch_size=size)
         under_way.add(batch_id)

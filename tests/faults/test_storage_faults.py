@@ -14,6 +14,9 @@ from tests.faults.site import WIDE, Site, new_id, serve_pool
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+#: With one url for each of the permanent failures, two shards.
+SCANS_A_BATCH = 3
+
 #: Calls of the batch path and of its host, by what they do: the operation, and where its path or text is told by.
 CALLS = {
     "read the record": ("GET blob", r"_batch/{id}\.json", ""),
@@ -62,7 +65,7 @@ FAULTS: dict[str, dict[str, tuple[Fault, int]]] = {
 async def calm(site: Site) -> AsyncIterator[Calm]:
     """A host, and what it makes of the urls as long as nothing is broken."""
     async with site.serving(**WIDE):
-        batch_id = await site.submit(new_id("calm"), serve_pool(site.origin), mini_batch_size=4)
+        batch_id = await site.submit(new_id("calm"), serve_pool(site.origin, SCANS_A_BATCH), mini_batch_size=3)
         await site.ended(batch_id)
         yield await learn(site, batch_id)
 
@@ -70,7 +73,7 @@ async def calm(site: Site) -> AsyncIterator[Calm]:
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_storage_that_errs_at_any_call_changes_nothing_in_any_result(site: Site, calm: Calm, kind: str) -> None:
     """One batch for each fault at each call, all at once."""
-    urls = serve_pool(site.origin)
+    urls = serve_pool(site.origin, SCANS_A_BATCH)
     rules: dict[str, Rule] = {}
     for name, (fault, times) in FAULTS[kind].items():
         for what, (operation, path, text) in CALLS.items():
@@ -81,7 +84,7 @@ async def test_storage_that_errs_at_any_call_changes_nothing_in_any_result(site:
             rules[batch_id] = site.proxy.add(fault, operation, times=times, **where)
 
     for batch_id in rules:
-        await site.submit(batch_id, urls, mini_batch_size=4)
+        await site.submit(batch_id, urls, mini_batch_size=3)
     await site.ended(*rules, seconds=120)
     await site.drained()
 

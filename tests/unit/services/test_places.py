@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -29,7 +30,7 @@ class Account:
             waits.append(seconds)
             await asyncio.sleep(0)
 
-        return Places({name: lambda name=name: self._make(name) for name in self._failures}, wait)
+        return Places({name: partial(self._make, name) for name in self._failures}, wait)
 
 
 async def settled(places: Places) -> None:
