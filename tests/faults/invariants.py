@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inference.batch.concurrency import for_each
 from inference.redaction import redact_url
 from tests.faults.site import QUEUES, Site
 from tests.faults.tape import Call, Tape
@@ -45,7 +46,13 @@ async def check_batches(
 ) -> dict[str, list[dict[str, Any]]]:
     """Assert every invariant of many drained batches, given with their urls, and return their rows."""
     await _check_queues(site)
-    return {batch_id: await _check(site, batch_id, urls, calm) for batch_id, urls in batches.items()}
+    rows: dict[str, list[dict[str, Any]]] = {}
+
+    async def check(batch_id: str) -> None:
+        rows[batch_id] = await _check(site, batch_id, batches[batch_id], calm)
+
+    await for_each(batches, check)
+    return rows
 
 
 async def _check_queues(site: Site) -> None:

@@ -42,7 +42,6 @@ CALLS = {
 #: One failure is within the client's own tries; six are beyond them, so that the message is delivered again.
 FAULTS: dict[str, dict[str, tuple[Fault, int]]] = {
     "fails or throttles": {
-        "500 once": (proxy.answer(500, "InternalError"), 1),
         "500 for a while": (proxy.answer(500, "InternalError"), 6),
         "503 with Retry-After": (proxy.answer(503, "ServerBusy", retry_after=1), 1),
         "503 with a long Retry-After": (proxy.answer(503, "ServerBusy", retry_after=60), 2),
