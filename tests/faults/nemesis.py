@@ -41,8 +41,8 @@ _OPERATIONS = (
 )
 #: How often each is drawn: most of what happens to a service is storage.
 _DRAWS = {"storage": 16, "kill a worker": 2, "pause a container": 2, "kill a container": 1}
-#: Calls between two strokes, from a burst to a rest.
-_CALLS_BETWEEN = (20, 300)
+#: Calls before a stroke, so that it falls anywhere.
+_CALLS_BETWEEN = (0, 60)
 
 
 class Nemesis:

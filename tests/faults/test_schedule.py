@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from collections.abc import Mapping
 
 import pytest
 
@@ -22,7 +23,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BATCHES = 200
 #: Batches that have not ended, as long as there are more to submit.
-UNDER_WAY = 40
+UNDER_WAY = 20
+#: Batches submitted between two strokes: when all goes slowly, so does the one who breaks things.
+BETWEEN_STROKES = (0, 3)
 FLAKY_SCAN = "digit-0-a.png"
 
 
@@ -51,6 +54,16 @@ async def submit(site: Site, rng: random.Random, pool: list[str], batches: dict[
         under_way.add(batch_id)
 
 
+async def progress(submitting: asyncio.Task[None], batches: Mapping[str, object], count: int) -> None:
+    """Wait until so many more batches are submitted, or all are."""
+    wanted = len(batches) + count
+
+    async def probe() -> bool:
+        return submitting.done() or len(batches) >= wanted
+
+    await eventually(probe, 120)
+
+
 async def test_no_item_of_200_batches_is_lost_duplicated_or_made_up_under_random_faults(site: Site) -> None:
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
     print(f"FAULTS_SEED={seed}")
@@ -65,6 +78,7 @@ async def test_no_item_of_200_batches_is_lost_duplicated_or_made_up_under_random
     async with Nemesis(site, rng) as nemesis:
         submitting = asyncio.create_task(submit(site, rng, pool, batches))
         while not submitting.done():
+            await progress(submitting, batches, rng.randint(*BETWEEN_STROKES))
             await nemesis.strike()
         await submitting
         calm |= {urls[0]: calm[site.origin.url(f"/{FLAKY_SCAN}")] for urls in batches.values()}
