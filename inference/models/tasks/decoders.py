@@ -97,7 +97,9 @@ def _yolox(tensors: Mapping[str, Array], reading: Reading) -> Proposals:
             centres = (values[:, :2] + cells[:, :2]) * cells[:, 2:]
             return reading.corners(np.hstack((centres, np.exp(values[:, 2:]) * cells[:, 2:])))
 
-    return Proposals(rows[:, 4:5] * reading.class_scores(rows[:, 5:]), boxes)
+    # An infinite objectness beside a score of 0 gives what is no number, which the caller refuses.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Proposals(rows[:, 4:5] * reading.class_scores(rows[:, 5:]), boxes)
 
 
 @lru_cache(maxsize=16)

@@ -315,6 +315,14 @@ def test_a_hundred_thousand_candidates_of_three_classes_are_bounded_to_the_best(
     assert [p["score"] for p in predictions[:500]] == np.sort(scores.reshape(-1))[::-1][:500].tolist()
 
 
+def test_an_infinite_objectness_beside_a_score_of_zero_is_a_failure_of_the_model_and_no_warning() -> None:
+    rows = np.zeros((1, CELLS, 8), np.float32)
+    rows[..., 4] = np.inf
+
+    with pytest.raises(InferenceFailed, match="finite"):
+        detect({"output": rows}, spec_of("yolox", "output"))
+
+
 @given(
     st.sampled_from(["yolox", "yolov8", "boxes-scores", "ssd"]),
     st.data(),
