@@ -10,13 +10,13 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from inference.deadline import Deadline
-from inference.engine.core_queue import CoreQueue
+from inference.engine.core_pool import CorePool
 from inference.engine.stuck import StuckWatch
 from inference.errors import DeadlineExceeded, Overloaded
 
@@ -44,8 +44,7 @@ class Engine:
         self._stuck = StuckWatch(on_stuck)
         self._capacity = cores + max_waiting
         self._admitted = 0
-        self._queue = CoreQueue(cores)
-        self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="engine")
+        self._cores = CorePool(cores, self._note_ended)
         #: Seconds one piece of work held a core, smoothed: the base of Retry-After.
         self._busy_seconds = 0.05
         #: When work was last admitted or ended, by the monotonic clock.
@@ -78,28 +77,23 @@ class Engine:
         Raises DeadlineExceeded, Overloaded for an item of a batch that got no core in time, which is no fault of the
         item's, and whatever `work` raises.
         """
-        started = time.perf_counter()
-        given_seconds = deadline.remaining()
+        submitted_at, given_seconds = time.perf_counter(), deadline.remaining()
+        call = partial(contextvars.copy_context().run, work)
+        submitted = self._cores.submit(call, is_interactive=permit.interactive)
+        running = asyncio.wrap_future(submitted.future)
         try:
-            await self._queue.acquire(deadline, is_interactive=permit.interactive)
-        except DeadlineExceeded:
-            raise (DeadlineExceeded if permit.interactive else Overloaded) from None
-        waited = time.perf_counter() - started
-        loop = asyncio.get_running_loop()
-        try:
-            running = loop.run_in_executor(self._threads, contextvars.copy_context().run, work)
-        except BaseException:
-            self._queue.release()
-            raise
-        running.add_done_callback(self._finished(time.perf_counter()))
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                return Computed(await asyncio.shield(running), waited)
+            async with asyncio.timeout(given_seconds):
+                value = await asyncio.shield(running)
         except (TimeoutError, asyncio.CancelledError, DeadlineExceeded):
+            is_left = (task := asyncio.current_task()) is not None and task.cancelling()
+            if self._cores.withdraw(submitted):
+                if is_left:
+                    raise
+                raise (DeadlineExceeded if permit.interactive else Overloaded) from None
             running.add_done_callback(_consume)
             if abandon:
                 abandon()
-            if (task := asyncio.current_task()) and task.cancelling():
+            if is_left:
                 self._stuck.watch(running, deadline)
                 raise
             if permit.interactive:
@@ -107,6 +101,7 @@ class Engine:
             else:
                 await self._stuck.wait(running, deadline, given_seconds)
             raise DeadlineExceeded from None
+        return Computed(value, submitted.begun_at - submitted_at)
 
     @contextmanager
     def alone(self, *, wanted: bool = True) -> Iterator[bool]:
@@ -116,25 +111,21 @@ class Engine:
         where it is not `wanted`.
         """
         # Who is admitted and fetches, or is read from a socket, wants a core any moment.
-        is_alone = wanted and self._admitted <= 1 and self._queue.take_spare()
+        is_alone = wanted and self._admitted <= 1 and self._cores.take_spare()
         try:
             yield is_alone
         finally:
             if is_alone:
-                self._queue.give_back_spare()
+                self._cores.give_back_spare()
 
     def is_quiet(self, seconds: float) -> bool:
         """Tell, on any thread, whether nothing was admitted or computed for so long."""
-        is_empty = not self._admitted and self._queue.is_unused
+        is_empty = not self._admitted and self._cores.is_unused
         return is_empty and time.monotonic() - self._active_at >= seconds
 
-    def _finished(self, started: float) -> Callable[[Any], None]:
-        def release(_: Any) -> None:
-            self._busy_seconds += 0.1 * (time.perf_counter() - started - self._busy_seconds)
-            self._active_at = time.monotonic()
-            self._queue.release()
-
-        return release
+    def _note_ended(self, seconds: float) -> None:
+        self._busy_seconds += 0.1 * (seconds - self._busy_seconds)
+        self._active_at = time.monotonic()
 
     async def run_blocking[T](self, work: Callable[[], T]) -> T:
         """Run rare long work (loading a model) beside the cores, on a thread of asyncio's own pool."""
@@ -142,7 +133,7 @@ class Engine:
 
     def close(self) -> None:
         """Let the threads end; running work is finished first."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._cores.close()
 
 
 def _consume(future: asyncio.Future[Any]) -> None:

@@ -84,9 +84,12 @@ def _crop_centre(width: int, height: int, spec: ImageSpec) -> Placement:
     """
     size = _covering_size(width, height, spec)
     offset = (-((size[0] - spec.width) // 2), -((size[1] - spec.height) // 2))
-    placement = Placement((0, 0, width, height), size, offset)
-    is_large = size[0] * size[1] > _MAX_COVER * spec.width * spec.height
-    return _trim(placement, spec) if is_large else placement
+    whole = Placement((0, 0, width, height), size, offset)
+    if size[0] * size[1] > _MAX_COVER * spec.width * spec.height:
+        return _trim(whole, spec, columns=True, rows=True)
+    ways = ((True, True), (False, True), (True, False))
+    trimmed = (_trim(whole, spec, columns=columns, rows=rows) for columns, rows in ways)
+    return next((placement for placement in trimmed if _has_same_pixels(placement, whole)), whole)
 
 
 def _covering_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
@@ -97,12 +100,31 @@ def _covering_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
     return max(spec.width, round(width * scale)), max(spec.height, round(height * scale))
 
 
-def _trim(placement: Placement, spec: ImageSpec) -> Placement:
-    """Leave out the parts of the image that the canvas does not show; Pillow then rounds a few pixels the other way."""
-    left, top = placement.to_image(0, 0)
-    right, bottom = placement.to_image(spec.width, spec.height)
-    box = (left, top, min(right, placement.box[2]), min(bottom, placement.box[3]))
-    return Placement(box, (spec.width, spec.height), (0, 0))
+def _trim(whole: Placement, spec: ImageSpec, *, columns: bool, rows: bool) -> Placement:
+    """Leave out the columns, or rows, or both, of the image that the canvas does not show."""
+    (left, top, right, bottom), (width, height), (x, y) = whole.box, whole.size, whole.offset
+    if columns:
+        left, right = -x * right / width, min(right, (spec.width - x) * right / width)
+        width, x = spec.width, 0
+    if rows:
+        top, bottom = -y * bottom / height, min(bottom, (spec.height - y) * bottom / height)
+        height, y = spec.height, 0
+    return Placement((left, top, right, bottom), (width, height), (x, y))
+
+
+def _has_same_pixels(trimmed: Placement, whole: Placement) -> bool:
+    """Tell whether Pillow resizes a part of an image to the very pixels that it has in the whole one.
+
+    It holds the part in float32, which is exact for what a power of two divides, and rounds between the two
+    directions, whose order depends on the sizes (ImagingResampleInner of Pillow 13).
+    """
+
+    def is_vertical_first(size: tuple[int, int]) -> bool:
+        _, _, width, height = whole.box
+        return height > size[1] and height - size[1] > 2 * (width - size[0])
+
+    is_exact = all(float(np.float32(edge)) == edge for edge in trimmed.box)
+    return is_exact and is_vertical_first(trimmed.size) == is_vertical_first(whole.size)
 
 
 def _letterbox(width: int, height: int, spec: ImageSpec, *, is_centred: bool) -> Placement:

@@ -22,12 +22,14 @@ class Squares:
         self.started = threading.Event()
         self.let_go = threading.Event()
         self.let_go.set()
+        #: For runs by their first item, instead of `let_go`.
+        self.gates: dict[int, threading.Event] = {}
 
     def __call__(self, items: Sequence[int], termination: Termination) -> Sequence[int]:
         self.runs.append([*items])
         self.terminations.append(termination)
         self.started.set()
-        assert self.let_go.wait(10)
+        assert self.gates.get(items[0], self.let_go).wait(10)
         if min(items) < 0:
             raise InferenceFailed("negative")
         return [item * item for item in items]
@@ -114,18 +116,18 @@ async def test_a_caller_that_left_while_waiting_is_not_computed(
 async def test_a_caller_that_left_a_joined_run_harms_no_one_and_the_last_one_ends_it(
     batcher: Batcher[int, int], engine: Engine, squares: Squares
 ) -> None:
+    gate = squares.gates[1] = threading.Event()
     first, one, two = await start_held(batcher, engine, squares, 1, 2)
     squares.started.clear()
     squares.let_go.set()
     await first
-    squares.let_go.clear()
     await squares.has_started()
     joined = squares.terminations[-1]
 
     one.cancel()
     await asyncio.gather(one, return_exceptions=True)
     ended_by_one = joined.options.terminate
-    squares.let_go.set()
+    gate.set()
 
     assert await two == 4
     assert not ended_by_one

@@ -91,6 +91,7 @@ async def test_a_caller_that_leaves_while_waiting_costs_nothing(engine: Engine) 
         await asyncio.sleep(0)
 
         leaving.cancel()
+        await asyncio.wait({leaving})
         held.let_go.set()
         await asyncio.gather(running, staying)
 

@@ -47,7 +47,24 @@ def test_shorter_side_gets_its_length_and_the_middle_is_shown(
 ) -> None:
     placement = place(width, height, replace(SPEC, resize="shorter-side", resize_to=256))
 
-    assert placement == Placement((0, 0, width, height), size, offset)
+    whole = Placement((0, 0, width, height), size, offset)
+    for point in [(0, 0), (112, 7), (224, 224)]:
+        assert placement.to_image(*point) == pytest.approx(whole.to_image(*point))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [
+        # 375 / 256 is a float32 number, 500 / 341 is not: rows are cut off before resizing, columns after.
+        (500, 375, Placement((0, 23.4375, 500, 351.5625), (341, 224), (-58, 0))),
+        (375, 500, Placement((23.4375, 0, 351.5625, 500), (224, 341), (0, -58))),
+        (64, 64, Placement((4, 4, 60, 60), (224, 224), (0, 0))),
+        # Of fewer rows to make Pillow would do the vertical direction first.
+        (320, 232, Placement((0, 0, 320, 232), (353, 256), (-64, -16))),
+    ],
+)
+def test_what_is_not_shown_is_left_out_where_no_pixel_changes(width: int, height: int, expected: Placement) -> None:
+    assert place(width, height, replace(SPEC, resize="shorter-side", resize_to=256)) == expected
 
 
 @pytest.mark.parametrize(

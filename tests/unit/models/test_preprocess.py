@@ -100,7 +100,21 @@ def test_letterbox_fills_what_the_image_does_not_cover(resize: str, width: int, 
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
-@pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (64, 48), (300, 300), (500, 334)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        (500, 375),
+        (375, 500),
+        (64, 48),
+        (300, 300),
+        (500, 334),
+        (320, 232),
+        (232, 320),
+        (376, 263),
+        (640, 427),
+        (257, 601),
+    ],
+)
 def test_photo_is_resized_and_cropped_to_the_very_pixel(interpolation: str, width: int, height: int) -> None:
     image = photo(width, height)
 

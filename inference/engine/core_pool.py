@@ -1,0 +1,127 @@
+"""The cores, a thread for each, and the work that waits for one: interactive before batch, first come first served.
+
+A thread that ends one piece of work takes the next itself; to ask the event loop, which wants a core for that, would
+leave its own core idle meanwhile. It refuses to know what is computed, and until when it is wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True, eq=False)
+class Work[T]:
+    """One piece of work. `future.cancel()` succeeds until a core has begun it."""
+
+    call: Callable[[], T]
+    future: Future[T] = field(default_factory=Future)
+    #: By the performance counter; 0 until a core has begun it.
+    begun_at: float = 0.0
+
+
+class CorePool:
+    """So many cores, each held by one piece of work at a time. Every method may be called on any thread."""
+
+    def __init__(self, cores: int, on_ended: Callable[[float], None]) -> None:
+        """`on_ended` is told, on the work's thread, the seconds that it held its core, before its future is done."""
+        self.cores = cores
+        self._on_ended = on_ended
+        self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="engine")
+        #: Guards what follows; nothing is waited for while it is held.
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._interactive: deque[Work[Any]] = deque()
+        self._batch: deque[Work[Any]] = deque()
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether every core is free."""
+        return not self._busy
+
+    def submit[T](self, call: Callable[[], T], *, is_interactive: bool) -> Work[T]:
+        """Have `call` run when a core is free. Raises RuntimeError after `close`."""
+        work = Work(call)
+        with self._lock:
+            self._queue(is_interactive=is_interactive).append(work)
+        # The pool's own queue holds a turn for each piece of work; who has the turn takes what goes first by then.
+        self._threads.submit(self._take_turn)
+        return work
+
+    def withdraw(self, work: Work[Any]) -> bool:
+        """Take back work that no core has begun; return whether that is so."""
+        if not work.future.cancel():
+            return False
+        with self._lock:
+            for queue in (self._interactive, self._batch):
+                with suppress(ValueError):
+                    queue.remove(work)
+        return True
+
+    def take_spare(self) -> bool:
+        """Take every other core for the work that holds one, if all of them are free."""
+        with self._lock:
+            is_alone = self._busy == 1 < self.cores
+            if is_alone:
+                self._busy = self.cores
+            return is_alone
+
+    def give_back_spare(self) -> None:
+        """Give back what `take_spare` took."""
+        with self._lock:
+            self._busy -= self.cores - 1
+            missed = len(self._interactive) + len(self._batch)
+        with suppress(RuntimeError):  # closed meanwhile
+            for _ in range(missed):
+                self._threads.submit(self._take_turn)
+
+    def close(self) -> None:
+        """Let the threads end; work that is under way is finished first, what waits is cancelled."""
+        with self._lock:
+            waiting = [*self._interactive, *self._batch]
+            self._interactive.clear()
+            self._batch.clear()
+        for work in waiting:
+            work.future.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _queue(self, *, is_interactive: bool) -> deque[Work[Any]]:
+        return self._interactive if is_interactive else self._batch
+
+    def _take_turn(self) -> None:
+        work = self._begin()
+        if work is None:
+            return
+        try:
+            value = work.call()
+        except BaseException as exc:
+            self._end(work.begun_at)
+            work.future.set_exception(exc)
+        else:
+            self._end(work.begun_at)
+            work.future.set_result(value)
+
+    def _begin(self) -> Work[Any] | None:
+        with self._lock:
+            # While one piece of work has every core, the turns of others pass; they get new ones when it is done.
+            if self._busy == self.cores:
+                return None
+            for queue in (self._interactive, self._batch):
+                while queue:
+                    work = queue.popleft()
+                    if work.future.set_running_or_notify_cancel():
+                        self._busy += 1
+                        work.begun_at = time.perf_counter()
+                        return work
+            return None
+
+    def _end(self, begun_at: float) -> None:
+        with self._lock:
+            self._busy -= 1
+        self._on_ended(time.perf_counter() - begun_at)
