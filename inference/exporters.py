@@ -7,11 +7,9 @@ It refuses to configure twice: when the worker itself set up Azure Monitor
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
@@ -48,9 +46,8 @@ def configure(environ: Mapping[str, str], version: str) -> None:
     for kind in kinds:
         tracers.add_span_processor(_span_processor(kind))
     trace.set_tracer_provider(tracers)
-    readers = [_metric_reader(kind) for kind in _exporters(environ, "METRICS")]
-    if readers:
-        metrics.set_meter_provider(MeterProvider(readers, resource))
+    if kinds := _exporters(environ, "METRICS"):
+        _install_meters(kinds, resource)
 
 
 def _exporters(environ: Mapping[str, str], signal: str) -> list[str]:
@@ -71,9 +68,17 @@ def _span_processor(kind: str) -> SpanProcessor:
     return BatchSpanProcessor(OTLPSpanExporter())
 
 
-def _metric_reader(kind: str) -> MetricReader:
-    if kind == "console":
-        return PeriodicExportingMetricReader(ConsoleMetricExporter(out=sys.stderr))
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+def _install_meters(kinds: Iterable[str], resource: Resource) -> None:
+    # Imported here: a cold start without an exporter does not pay for it.
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 
-    return PeriodicExportingMetricReader(OTLPMetricExporter())
+    def make_exporter(kind: str) -> MetricExporter:
+        if kind == "console":
+            return ConsoleMetricExporter(out=sys.stderr)
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        return OTLPMetricExporter()
+
+    readers = [PeriodicExportingMetricReader(make_exporter(kind)) for kind in kinds]
+    metrics.set_meter_provider(MeterProvider(readers, resource))

@@ -190,7 +190,8 @@ class ModelSettings:
         "INFERENCE_MODEL_MEMORY_BYTES",
         _count(),
         1024 * MIB,
-        "Bytes that loaded models may take, reckoned as 3 times their files and 16 MiB each; unused ones go first.",
+        "Bytes that loaded models may take, reckoned as 3 times their files (5 with a plan for lone requests) and 16 "
+        "MiB; unused ones go first.",
     )
     poll_seconds: float = _setting(
         "INFERENCE_MODEL_POLL_SECONDS",

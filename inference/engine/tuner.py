@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Literal, Protocol, get_args
 
+from inference.engine.freed_memory import give_back_freed_memory
 from inference.engine.measurement import Interrupted, Run, measure
 from inference.engine.plan import (
     Declared,
@@ -151,7 +152,11 @@ class Tuner:
             key = f"{model.sha256}\n{model.declared}"
             plan = self._cache.read(key, self._cores)
             if plan is None:
-                plan = self._find(model, is_free)
+                try:
+                    plan = self._find(model, is_free)
+                finally:
+                    # Of the sessions that were tried, also when nothing came of it.
+                    give_back_freed_memory()
                 if plan is None:
                     return True
                 self._cache.write(key, self._cores, plan)

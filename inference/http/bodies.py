@@ -17,7 +17,7 @@ from werkzeug.http import parse_options_header
 
 from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
-from inference.http.queries import explain_problem
+from inference.http.validation import explain_problem
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
 from inference.scorer import ScoreParameters, Source

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import InvalidRequest, UnsupportedMediaType
 from inference.http.messages import Request
+from inference.http.validation import explain_problem
 
 
 class Selection(BaseModel):
@@ -78,11 +78,3 @@ def read_time(text: str | None) -> datetime | None:
     if time.tzinfo is None:
         raise InvalidRequest("since: a time zone is missing; end it with Z for UTC.")
     return time
-
-
-def explain_problem(error: ValidationError) -> str:
-    """Return the first problem as one sentence, without the value, which may be a secret."""
-    problem: Any = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}." if where else f"{message[:1].upper()}{message[1:]}."

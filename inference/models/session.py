@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from inference.engine.freed_memory import give_back_freed_memory
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
 from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
-from inference.models.freed_memory import give_back_freed_memory
 from inference.models.golden import check_golden
 from inference.models.lanes import Lanes, open_lanes
 from inference.models.manifest import (

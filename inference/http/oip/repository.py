@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
-from inference.http.queries import explain_problem
+from inference.http.validation import explain_problem
 from inference.models.registry import ModelRegistry, ModelState, State
 
 _STATES: Final[Mapping[State, tuple[str, str]]] = {

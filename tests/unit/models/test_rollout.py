@@ -6,17 +6,19 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from inference.engine.plan import default_plan
 from inference.errors import ModelNotFound, ModelUnavailable
 from inference.models.catalog import Catalog, Release
 from inference.models.manifest import MANIFEST_NAME
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.route import position
-from inference.models.session_cache import MEMORY_BASE_BYTES, MEMORY_FACTOR
+from inference.models.session_cache import reckon_memory
 from inference.models.source import FolderSource, LocalVersion
 from tests.unit.models.published import pixels_as_logits, write_version
 
@@ -296,7 +298,7 @@ def test_positions_are_even_and_fixed() -> None:
 
 async def memory_of_one(folder: Path, source: CountingSource) -> int:
     model = (await source.survey()).find("tiny")
-    return MEMORY_FACTOR * (await source.fetch(model.release("1"))).bytes + MEMORY_BASE_BYTES
+    return reckon_memory((await source.fetch(model.release("1"))).bytes)
 
 
 async def test_least_recently_used_session_makes_room(
@@ -315,6 +317,19 @@ async def test_least_recently_used_session_makes_room(
         "tiny": "ready",
     }
     assert await version_of(registry, "b") == "1"
+
+
+async def test_lane_for_lone_runs_counts_as_memory(
+    new_registry: NewRegistry, folder: Path, source: CountingSource
+) -> None:
+    for name in ("b", "c"):
+        write_version(folder, pixels_as_logits(), name=name)
+    registry = new_registry(memory_bytes=2 * await memory_of_one(folder, source), pinned=["tiny"])
+    plan = replace(default_plan(2), idle_threads=2)
+    (await registry.get("tiny")).adopt(plan)
+    # Two would fit if "tiny" were as it was loaded.
+    with pytest.raises(ModelUnavailable, match=r"^b:1: it needs about 16 MiB of memory"):
+        await registry.get("b")
 
 
 async def test_pinned_models_are_never_dropped_and_others_wait_for_room(
