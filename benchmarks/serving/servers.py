@@ -128,6 +128,8 @@ def _own(setup: Setup) -> _Launch:
         "INFERENCE_MODEL_REPOSITORY": str(setup.workload.repository),
         "INFERENCE_DEFAULT_MODEL": setup.workload.name,
         "INFERENCE_PLAN_CACHE": str(setup.scratch / "plans"),
+        # As infra/bicep sets it.
+        "INFERENCE_PREPARE_STORAGE": "false",
     }
     command = [sys.executable, "-m", "devhost", "--script-root", str(ROOT), "--port", str(port)]
     return _Launch(command, Requests(url, "image/jpeg", setup.photos.raw), environment)

@@ -85,13 +85,17 @@ class Services:
     status_routes: StatusRoutes
     registry: ModelRegistry
     batches: Later[BatchPart]
+    prepares_storage: bool
     closers: list[Callable[[], Awaitable[None]]]
 
     async def prepare(self) -> None:
-        """Load the configured models, then open storage: a request that started the instance goes first.
+        """Load the configured models, then, where wanted, open storage: a request that started the instance goes first.
 
         A model that is long in coming must not keep a user's first message from its queue.
         """
+        if not self.prepares_storage:
+            await self.status_routes.load()
+            return
         loading = asyncio.ensure_future(self.status_routes.load())
         await asyncio.wait({loading}, timeout=_MODELS_FIRST_SECONDS)
         try:
@@ -156,7 +160,8 @@ def build(environ: Mapping[str, str]) -> Services:
     queues = [*WORK_QUEUES, *map(poison, WORK_QUEUES)]
     closers = [_closing(engine, loader, tuner), _closing_later(fetcher), _closing_later(batches), registry.close]
     deliveries = {queue: _deliver_later(batches, queue) for queue in queues}
-    return Services(routes, deliveries, draining, status_routes, registry, batches, closers)
+    prepares = chosen.batch.prepare_storage
+    return Services(routes, deliveries, draining, status_routes, registry, batches, prepares, closers)
 
 
 class _LateFetcher:

@@ -92,10 +92,12 @@ def test_every_setting_of_the_code_is_given_or_left_out_for_a_reason() -> None:
     assert given - names == PLATFORM_SETTINGS
 
 
-def test_settings_mean_what_the_code_defaults_to_but_for_the_models_in_the_image() -> None:
+def test_settings_mean_what_the_code_defaults_to_but_for_what_is_there_already() -> None:
     settings = Settings.from_env(inference_settings())
 
-    assert settings == Settings.from_env({"INFERENCE_MODEL_REPOSITORY": IMAGE_REPOSITORY})
+    # Models lie in the image; queues and containers are the deployment's.
+    there = {"INFERENCE_MODEL_REPOSITORY": IMAGE_REPOSITORY, "INFERENCE_PREPARE_STORAGE": "false"}
+    assert settings == Settings.from_env(there)
 
 
 def test_the_host_reaches_storage_and_telemetry_with_the_identity() -> None:

@@ -30,9 +30,18 @@ class Steps:
         self._models.set()
 
 
-def services(steps: Steps) -> Services:
+def services(steps: Steps, *, prepares_storage: bool = True) -> Services:
     parts = cast("Any", steps)
-    return Services({}, {}, parts, status_routes=parts, registry=parts, batches=parts, closers=[])
+    return Services(
+        {},
+        {},
+        parts,
+        status_routes=parts,
+        registry=parts,
+        batches=parts,
+        prepares_storage=prepares_storage,
+        closers=[],
+    )
 
 
 async def test_models_go_first() -> None:
@@ -43,6 +52,16 @@ async def test_models_go_first() -> None:
     await services(steps).prepare()
 
     assert steps.done == ["models", "storage"]
+
+
+async def test_storage_is_left_alone_where_its_queues_and_containers_are_there() -> None:
+    models = asyncio.Event()
+    models.set()
+    steps = Steps(models)
+
+    await services(steps, prepares_storage=False).prepare()
+
+    assert steps.done == ["models"]
 
 
 async def test_a_model_that_is_long_in_coming_keeps_no_message_from_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
