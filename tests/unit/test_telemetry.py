@@ -86,3 +86,20 @@ def test_without_an_sdk_nothing_is_traced_and_nothing_fails() -> None:
     program += "with telemetry.span('x'): print(json.dumps([telemetry.traceparent(), telemetry.trace_id()]))"
 
     assert run(program) == [None, None]
+
+
+def test_stage_makes_no_span_within_one_that_is_not_recorded() -> None:
+    program = (
+        PROGRAM.replace("TracerProvider()", "TracerProvider(sampler=ALWAYS_OFF)")
+        .replace("import json\n", "import json\nfrom opentelemetry.sdk.trace.sampling import ALWAYS_OFF\n")
+        .replace(
+            "            pass\n",
+            "            inside = trace.get_current_span()\n        outside = trace.get_current_span()\n",
+        )
+    )
+    told = run(program.replace('"spans": told', '"spans": told, "same": inside is outside'))
+
+    assert told["same"]
+    assert told["spans"] == []
+    assert told["timings"]["queue"] == 250.0
+    assert [point for point in told["points"] if point[0] == "inference.stage.duration"]
