@@ -152,16 +152,27 @@ def choose_plan(timings: Sequence[Timing], declared: Declared, cores: int) -> Ex
 
 
 def _merge(timings: Sequence[Timing]) -> list[Timing]:
-    """Return one timing a candidate, the best of each."""
-    merged: dict[Candidate, Timing] = {}
+    """Return one timing a candidate: the default's best, and the others' as they compared with it when they did worst.
+
+    What disturbs a timing makes one of two slower; seen in every round it is no accident. A round begins with the
+    default.
+    """
+    default = timings[0].candidate
+    rounds: list[list[Timing]] = []
     for timing in timings:
-        other = merged.setdefault(timing.candidate, timing)
-        merged[timing.candidate] = Timing(
-            timing.candidate,
-            min(timing.alone_seconds, other.alone_seconds),
-            max(timing.items_per_second, other.items_per_second),
-        )
-    return [*merged.values()]
+        if timing.candidate == default:
+            rounds.append([])
+        rounds[-1].append(timing)
+    alone = min(first.alone_seconds for first, *_ in rounds)
+    rate = max(first.items_per_second for first, *_ in rounds)
+    slowdowns: dict[Candidate, float] = {default: 1.0}
+    gains: dict[Candidate, float] = {default: 1.0}
+    for first, *others in rounds:
+        for other in others:
+            slowdown, gain = other.alone_seconds / first.alone_seconds, other.items_per_second / first.items_per_second
+            slowdowns[other.candidate] = max(slowdown, slowdowns.get(other.candidate, slowdown))
+            gains[other.candidate] = min(gain, gains.get(other.candidate, gain))
+    return [Timing(candidate, alone * slowdowns[candidate], rate * gains[candidate]) for candidate in gains]
 
 
 def _fastest(timings: Iterable[Timing], margin: float) -> Timing:

@@ -179,7 +179,7 @@ class Tuner:
         if len(candidates) == 1:
             return None
         timings = []
-        # Each in turn, and the best of each counts: what disturbs a timing makes it slower, never faster, and lasts.
+        # Each in turn, so that what disturbs one of them does not disturb it every time.
         for candidate in candidates * ROUNDS:
             try:
                 run = model.open_run(candidate.threads, spinning=candidate.spinning)

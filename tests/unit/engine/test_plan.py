@@ -112,9 +112,21 @@ def test_what_is_declared_is_not_timed() -> None:
             id="a-batch-of-tiny-runs-saves-less-than-it-costs",
         ),
         pytest.param(
-            [timing(ONE_THREAD, alone=0.02, rate=90), TWO_THREADS, timing(ONE_THREAD), SPINNING],
+            [timing(ONE_THREAD, alone=0.02, rate=90), TWO_THREADS, SPINNING, ONE_THREAD, TWO_THREADS, SPINNING],
             (1, 2, 1, 2, True),
-            id="of-two-timings-of-the-default-the-better-one-counts",
+            id="a-default-that-was-disturbed-once-loses-nothing",
+        ),
+        pytest.param(
+            [
+                ONE_THREAD,
+                timing(TWO_THREADS, rate=380),
+                SPINNING,
+                ONE_THREAD,
+                TWO_THREADS,
+                timing(SPINNING, alone=0.0069),
+            ],
+            (1, 2, 1, 2, False),
+            id="a-gain-must-show-in-every-round",
         ),
     ],
 )
