@@ -47,6 +47,10 @@ param allowedAddresses array = []
 @description('INFERENCE_ settings that differ from settings.json.')
 param settings object = {}
 
+@description('Key that signs callbacks (the setting INFERENCE_CALLBACK_SECRET), kept among the secrets of the app. Empty: callbacks bear no signature.')
+@secure()
+param callbackSecret string = ''
+
 @description('Resource id of the action group that alerts call; empty: alerts only show in the portal.')
 param actionGroupId string = ''
 
@@ -112,11 +116,22 @@ var inferenceSettings = [for setting in items(union(loadJsonContent('settings.js
   value: setting.value
 }]
 
+var callbackSecretName = 'callback-secret'
+var isSigned = !empty(callbackSecret)
+
+var secretSettings = isSigned ? [
+  { name: 'INFERENCE_CALLBACK_SECRET', secretRef: callbackSecretName }
+] : []
+
+var secrets = isSigned ? [
+  { name: callbackSecretName, value: callbackSecret }
+] : []
+
 var containers = [
   {
     name: 'api'
     image: image
-    env: concat(platformSettings, inferenceSettings)
+    env: concat(platformSettings, inferenceSettings, secretSettings)
     resources: {
       cpu: json(cpu)
       memory: memory
@@ -150,6 +165,7 @@ var containers = [
 var configuration = {
   activeRevisionsMode: 'Single'
   maxInactiveRevisions: 10
+  secrets: secrets
   registries: [
     {
       server: registry.properties.loginServer

@@ -12,4 +12,5 @@ param concurrentRequests = int(readEnvironmentVariable('CONCURRENT_REQUESTS', '2
 param externalIngress = bool(readEnvironmentVariable('EXTERNAL_INGRESS', 'true'))
 param allowedAddresses = json(readEnvironmentVariable('ALLOWED_ADDRESSES', '[]'))
 param settings = json(readEnvironmentVariable('INFERENCE_SETTINGS', '{}'))
+param callbackSecret = readEnvironmentVariable('CALLBACK_SECRET', '')
 param actionGroupId = readEnvironmentVariable('ACTION_GROUP_ID', '')

@@ -150,7 +150,22 @@ def test_no_file_reads_holds_or_hands_out_a_secret(path: Path) -> None:
         r"listKeys|listCredentials|listAccountSas|listServiceSas|sharedKey\b|AccountKey=|password", code
     )
     assert not re.search(r"^output \w*(key|secret|connection|token)", code, re.IGNORECASE | re.MULTILINE)
-    assert not re.search(r"secretRef|keyVaultUrl|@secure", code)
+    assert "keyVaultUrl" not in code
+
+
+def test_the_key_of_callbacks_stays_a_secret_on_its_whole_way() -> None:
+    code = (FOLDER / "api.bicep").read_text()
+    creation = (FOLDER / "modules/creation.bicep").read_text()
+
+    assert re.search(r"@secure\(\)\nparam callbackSecret string = ''\n", code)
+    # The one value made of it reaches the module that makes the app, within `configuration`.
+    assert re.search(r"@secure\(\)\nparam configuration object\n", creation)
+    assert re.findall(r".*\bcallbackSecret\b.*", code.partition("param callbackSecret")[2]) == [
+        "var isSigned = !empty(callbackSecret)",
+        "  { name: callbackSecretName, value: callbackSecret }",
+    ]
+    assert API.variables["configuration"]["secrets"] == "secrets"
+    assert re.findall(r".*\bsecrets\b.*", code.partition("var secrets")[2]) == ["  secrets: secrets"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=file_name)

@@ -35,12 +35,18 @@ LEFT_OUT = {
     "AzureWebJobsStorage": "a connection string is a key; Azure uses an identity",
     "AzureWebJobsStorage__blobServiceUri": "follows from the account's name",
     "AzureWebJobsStorage__queueServiceUri": "follows from the account's name",
-    "INFERENCE_CALLBACK_SECRET": "a secret: it goes among the app's secrets, not into a file of settings",
 }
 
 
 def platform_settings() -> dict[str, str]:
     return {setting["name"]: setting["value"] for setting in API.variables["platformSettings"]}
+
+
+def secret_settings() -> dict[str, str]:
+    """Settings that refer to a secret of the app, which they do only where that secret is given."""
+    text = (FOLDER / "api.bicep").read_text()
+    block = text.partition("var secretSettings = isSigned ? [")[2].partition("] : []")[0]
+    return dict(re.findall(r"{ name: '(\w+)', secretRef: (\w+) }", block))
 
 
 def inference_settings() -> dict[str, str]:
@@ -85,11 +91,15 @@ def test_every_container_of_the_code_and_of_the_host_is_made_and_no_other() -> N
 
 
 def test_every_setting_of_the_code_is_given_or_left_out_for_a_reason() -> None:
-    given = set(platform_settings()) | set(inference_settings())
+    given = set(platform_settings()) | set(inference_settings()) | set(secret_settings())
     names = {setting.name for setting in declared()}
 
     assert names - given == set(LEFT_OUT)
     assert given - names == PLATFORM_SETTINGS
+
+
+def test_the_key_of_callbacks_refers_to_the_secret_of_the_app() -> None:
+    assert secret_settings() == {"INFERENCE_CALLBACK_SECRET": "callbackSecretName"}
 
 
 def test_settings_mean_what_the_code_defaults_to_but_for_what_is_there_already() -> None:

@@ -4,6 +4,8 @@ param location string
 param tags object
 param identityId string
 param environmentId string
+// Secure, since it holds the app's secrets: what is not stands in the history of deployments for all to read.
+@secure()
 param configuration object
 param containers array
 
