@@ -24,7 +24,7 @@ _WRONG_CALL_STATUSES = frozenset({400, 401, 403, 404, 405, 409, 413, 415})
 _TIMEOUT_SECONDS = 300.0
 _CHUNK_BYTES = 256 * 1024
 
-type Query = Mapping[str, str | int | None]
+type Query = Mapping[str, str | float | None]
 
 
 class Refused(Failure):

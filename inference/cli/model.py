@@ -101,13 +101,18 @@ def check(
     image: Annotated[
         Path | None, typer.Option("--image", metavar="IMAGE", exists=True, dir_okay=False, help="Score it too.")
     ] = None,
+    score_scripts: Annotated[
+        bool,
+        typer.Option(
+            "--score-scripts",
+            envvar="INFERENCE_SCORE_SCRIPTS",
+            help="Run a version's own score.py, with all your rights; without it such a version fails.",
+        ),
+    ] = False,
     storage: RepositoryStorageOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Take every step that the service takes before a version serves, and say which one fails and why.
-
-    A version's own score.py is run.
-    """
+    """Take every step that the service takes before a version serves, and say which one fails and why."""
     from inference.cli.inspection_report import report
     from inference.cli.repositories import choose_repository, translate_failures, use_source
     from inference.models.catalog import parse_reference
@@ -116,7 +121,7 @@ def check(
     from inference.models.source import LocalVersion
 
     def inspect(local: LocalVersion) -> tuple[str, Inspection, ScoredFile | None]:
-        inspection = inspect_version(local.version)
+        inspection = inspect_version(local.version, score_scripts=score_scripts)
         scored = None
         if image is not None and inspection.session is not None and inspection.problem is None:
             scored = score_file(inspection.session, image.read_bytes())

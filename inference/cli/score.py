@@ -1,7 +1,9 @@
-"""`onnxfn score`: one image a call, each from a file or a url; it refuses to send anything before all files exist."""
+"""`onnxfn score`: one image or text a call; it refuses to send anything before all files exist."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,77 +11,134 @@ import typer
 
 from inference.cli.options import DEFAULT_URL, JsonOption, KeyOption, ModelOption, UrlOption
 
+_SHOWN_TEXT_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A file, a url or a text as it was given."""
+
+    given: str
+    is_text: bool = False
+
+    @property
+    def is_url(self) -> bool:
+        return not self.is_text and self.given.lower().startswith(("http://", "https://"))
+
+    @property
+    def is_file(self) -> bool:
+        return not self.is_text and not self.is_url
+
+    def __str__(self) -> str:
+        line = " ".join(self.given.split()) if self.is_text else self.given
+        is_long = self.is_text and len(line) > _SHOWN_TEXT_CHARACTERS
+        return f"{line[: _SHOWN_TEXT_CHARACTERS - 1]}…" if is_long else line
+
 
 def score(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_URL...", show_default=False)],
+    images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE_OR_URL...", show_default=False)] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="TEXT", show_default=False, help="A text, for a model of texts; repeatable."),
+    ] = None,
     model: ModelOption = None,
     top_k: Annotated[int | None, typer.Option("--top-k", metavar="N", min=1, help="Best N labels.")] = None,
     min_score: Annotated[
         float | None, typer.Option("--min-score", metavar="S", min=0, max=1, help="Nothing below this score.")
     ] = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option("--score-threshold", metavar="S", min=0, max=1, help="Detection: no box below this score."),
+    ] = None,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--iou-threshold", metavar="S", min=0, max=1, help="Detection: boxes that overlap by more are one."
+        ),
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option("--max-detections", metavar="N", min=1, help="Detection: boxes at most.")
+    ] = None,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Score images and print what the model sees in each.
+    """Score images, or texts, and print what the model sees in each.
 
-    With --json: the service's reply for one image, {"results": [...]} for several, in their order.
+    With --json: the service's reply for one of them, {"results": [...]} for several, in their order.
     """
-    from inference.cli.client import Client, Refused, Route, model_segments
+    from inference.cli.client import Client, Route, model_segments
+    from inference.cli.output import print_json
+
+    inputs = [*map(_Input, images or ()), *(_Input(text, is_text=True) for text in texts or ())]
+    _check_inputs(inputs)
+    client = Client(url, key)
+    path = str(Route(*model_segments(model), "score"))
+    chosen = {
+        "top_k": top_k,
+        "min_score": min_score,
+        "score_threshold": score_threshold,
+        "iou_threshold": iou_threshold,
+        "max_detections": max_detections,
+    }
+    parameters = {name: value for name, value in chosen.items() if value is not None}
+    if len(inputs) == 1:
+        reply = _score_one(client, path, inputs[0], parameters)
+        print_json(reply) if json else _print_reply(inputs[0], reply)
+    else:
+        _score_several(client, path, inputs, parameters, json)
+
+
+def _score_several(client: Any, path: str, inputs: list[_Input], parameters: Mapping[str, Any], json: bool) -> None:
+    from inference.cli.client import Refused
     from inference.cli.failure import Failure
     from inference.cli.output import note, print_json
 
-    _check_files(images)
-    client = Client(url, key)
-    path = str(Route(*model_segments(model), "score"))
-    parameters = {name: value for name, value in (("top_k", top_k), ("min_score", min_score)) if value is not None}
-    if len(images) == 1:
-        reply = _score_one(client, path, images[0], parameters)
-        print_json(reply) if json else _print_reply(images[0], reply)
-        return
     results: list[dict[str, Any]] = []
-    for image in images:
+    for item in inputs:
         try:
-            results.append(_score_one(client, path, image, parameters))
+            results.append(_score_one(client, path, item, parameters))
         except Refused as refused:
-            results.append({"id": image, "error": refused.sentence, "code": refused.code})
+            results.append({"id": item.given, "error": refused.sentence, "code": refused.code})
             if not json:
-                note(f"onnxfn: {image}: {refused}")
+                note(f"onnxfn: {item}: {refused}")
         else:
             if not json:
-                _print_reply(image, results[-1])
+                _print_reply(item, results[-1])
     if json:
         print_json({"results": results})
     failed = sum("error" in result for result in results)
     if failed:
-        raise Failure(f"{failed} of {len(images)} images could not be scored.")
+        what = "texts" if all(item.is_text for item in inputs) else "images"
+        raise Failure(f"{failed} of {len(inputs)} {what} could not be scored.")
 
 
-def _is_url(image: str) -> bool:
-    return image.lower().startswith(("http://", "https://"))
-
-
-def _check_files(images: list[str]) -> None:
+def _check_inputs(inputs: list[_Input]) -> None:
     from inference.cli.failure import WrongCall
 
-    missing = [image for image in images if not _is_url(image) and not Path(image).is_file()]
+    if not inputs:
+        raise typer.BadParameter("Nothing to score: give images, urls or --text.")
+    missing = [item.given for item in inputs if item.is_file and not Path(item.given).is_file()]
     if missing:
         raise WrongCall(f"There is no file {', '.join(missing)}.")
 
 
-def _score_one(client: Any, path: str, image: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    if _is_url(image):
-        reply: dict[str, Any] = client.send_json("POST", path, {"url": image, "parameters": parameters})
+def _score_one(client: Any, path: str, item: _Input, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    if item.is_file:
+        data = Path(item.given).read_bytes()
+        reply: dict[str, Any] = client.call(
+            "POST", path, query=parameters, body=data, content_type="application/octet-stream"
+        )
     else:
-        data = Path(image).read_bytes()
-        reply = client.call("POST", path, query=parameters, body=data, content_type="application/octet-stream")
+        kind = "text" if item.is_text else "url"
+        reply = client.send_json("POST", path, {kind: item.given, "parameters": parameters})
     return reply
 
 
-def _print_reply(image: str, reply: dict[str, Any]) -> None:
+def _print_reply(item: _Input, reply: dict[str, Any]) -> None:
     from inference.cli.output import format_prediction
 
     milliseconds = sum(reply.get("timings_ms", {}).values())
-    print(f"{image}  {reply.get('model')}:{reply.get('version')}  {milliseconds:.1f} ms")
+    print(f"{item}  {reply.get('model')}:{reply.get('version')}  {milliseconds:.1f} ms")
     for prediction in reply.get("predictions", []):
         print(f"  {format_prediction(prediction)}")

@@ -148,7 +148,8 @@ def _guess_task(signature: Signature) -> str | None:
 def _seal(draft: ModelVersion) -> Inspection:
     write_manifest(draft.path)
     digest = hashlib.sha256(read_manifest_bytes(draft.path)).hexdigest()
-    return inspect_version(ModelVersion(draft.name, draft.version, draft.path, digest))
+    # Its score.py, if there is one, is the caller's own.
+    return inspect_version(ModelVersion(draft.name, draft.version, draft.path, digest), score_scripts=True)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from inference.errors import InferenceError, InvalidRequest
+from inference.errors import InferenceError, InvalidRequest, ModelUnavailable
 from inference.image import decode
 from inference.models.geometry import Frame
 from inference.models.golden import INPUT_NAME, check_golden
-from inference.models.manifest import Manifest, verify_files
+from inference.models.manifest import SCRIPT_NAME, Manifest, verify_files
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelVersion
@@ -58,8 +58,11 @@ class ScoredFile:
     predictions: list[Mapping[str, Any]]
 
 
-def inspect_version(version: ModelVersion) -> Inspection:
-    """Take every step that the service takes before a version serves. A version's own score.py is run."""
+def inspect_version(version: ModelVersion, *, score_scripts: bool) -> Inspection:
+    """Take every step that the service takes before a version serves.
+
+    `score_scripts` allows the version's own score.py to run; a version that has one fails without, as in the service.
+    """
     inspection = Inspection()
 
     def step(name: str, act: Callable[[], str]) -> bool:
@@ -71,7 +74,12 @@ def inspect_version(version: ModelVersion) -> Inspection:
         return inspection.problem is None
 
     def load() -> str:
-        inspection.session = load_session(version, score_scripts=True)
+        if SCRIPT_NAME in manifest.files and not score_scripts:
+            raise ModelUnavailable(
+                f"{SCRIPT_NAME} is the version's own code, with all rights of whoever runs it. The service runs it "
+                "where INFERENCE_SCORE_SCRIPTS=true, a check where that is set or with --score-scripts."
+            )
+        inspection.session = load_session(version, score_scripts=score_scripts)
         return _describe(inspection.session)
 
     def warm(session: ModelSession) -> str:

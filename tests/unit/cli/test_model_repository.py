@@ -140,6 +140,24 @@ def test_check_says_which_step_fails_and_why(onnxfn: Program, repository: Path) 
     assert done.json["steps"][-1]["detail"].startswith("model.onnx: it has 1 bytes, manifest.json says")
 
 
+def test_check_runs_the_score_py_of_a_version_only_where_that_is_allowed(
+    onnxfn: Program, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    script = f"open({str(ran)!r}, 'w').close()\n\n\ndef init(): pass\n\n\ndef run(data): return data\n"
+    write_version(repository, pixels_as_logits(), files={"score.py": script.encode()})
+    check = ("model", "check", "tiny", "--repository", str(repository))
+    monkeypatch.delenv("INFERENCE_SCORE_SCRIPTS", raising=False)
+    refused = onnxfn(*check)
+
+    assert (refused.code, ran.exists()) == (1, False)
+    assert "INFERENCE_SCORE_SCRIPTS=true, a check where that is set or with --score-scripts." in refused.err
+    assert onnxfn(*check, "--score-scripts").code == 0
+    assert ran.exists()
+    monkeypatch.setenv("INFERENCE_SCORE_SCRIPTS", "true")
+    assert onnxfn(*check).code == 0
+
+
 @pytest.mark.parametrize(
     ("target", "code"),
     [("other", "model_not_found"), ("tiny:2", "model_version_not_found"), ("a/b", "model_not_found")],

@@ -96,3 +96,50 @@ def test_nothing_is_sent_when_a_file_is_missing(onnxfn: Program, service: Servic
 
     assert (done.code, done.err) == (2, "onnxfn: There is no file no-such-file.png.\n")
     assert not service.calls
+
+
+def test_texts_are_sent_as_texts_with_the_parameters(onnxfn: Program, service: Service) -> None:
+    service.answer("POST /api/models/claims/score", REPLY, REPLY)
+
+    done = onnxfn("score", "--text", "a tree fell", "--text", "http://no-url", "--model", "claims", "--top-k", "1")
+
+    assert done.code == 0
+    assert [call.json for call in service.calls] == [
+        {"text": "a tree fell", "parameters": {"top_k": 1}},
+        {"text": "http://no-url", "parameters": {"top_k": 1}},
+    ]
+    assert done.out.splitlines()[0] == "a tree fell  digits:1  3.5 ms"
+
+
+def test_a_long_text_is_shown_by_its_beginning_on_one_line(onnxfn: Program, service: Service) -> None:
+    service.answer("POST /api/score", REPLY)
+
+    done = onnxfn("score", "--text", "two\nlines " + "x" * 100)
+
+    assert done.out.splitlines()[0] == f"two lines {'x' * 49}…  digits:1  3.5 ms"
+
+
+def test_texts_that_fail_are_counted_as_texts(onnxfn: Program, service: Service) -> None:
+    service.answer("POST /api/score", REPLY, refusal(422, "text_invalid", "No text."))
+
+    done = onnxfn("score", "--text", "a", "--text", "b", "--json")
+
+    assert done.json["results"][1] == {"id": "b", "error": "No text.", "code": "text_invalid"}
+    assert done.err == "onnxfn: 1 of 2 texts could not be scored.\n"
+
+
+def test_the_parameters_of_a_detection_are_sent(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", REPLY)
+
+    done = onnxfn("score", str(scan), "--score-threshold", "0.2", "--iou-threshold", "0.5", "--max-detections", "7")
+
+    assert done.code == 0
+    assert service.calls[0].query == {"score_threshold": "0.2", "iou_threshold": "0.5", "max_detections": "7"}
+
+
+def test_nothing_to_score_is_a_wrong_call(onnxfn: Program, service: Service) -> None:
+    done = onnxfn("score", "--model", "claims")
+
+    assert done.code == 2
+    assert "Nothing to score: give images, urls or --text." in done.err
+    assert not service.calls
