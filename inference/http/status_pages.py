@@ -19,6 +19,7 @@ class StatusRoutes:
     """Handlers of `/health`, `/ready` and `/version`."""
 
     def __init__(self, registry: ModelRegistry, models: Sequence[str], version: str) -> None:
+        """`models` are `NAME[:VERSION]`, the service's default first: the console goes by that."""
         self._registry = registry
         self._models = models
         self._version = version

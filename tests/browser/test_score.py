@@ -57,9 +57,41 @@ async def test_the_options_are_part_of_the_request_and_of_its_command(tab: Tab, 
     assert "--data-binary @digit-3-b.jpg" in command
 
 
+async def test_a_model_of_texts_is_given_a_text(tab: Tab, api: str) -> None:
+    text = "The oak in our garden fell through the kitchen's roof."
+    await tab.open(f"{api}/ui")
+    await tab.wait_for("document.querySelector('#score-model option[value=claims]')")
+    await tab.fill("#score-model", "claims")
+    await tab.wait_for("document.querySelector('#text-input').checkVisibility()")
+    assert await tab.evaluate("document.querySelector('#drop').checkVisibility()") is False
+
+    await tab.fill("#text-input", text)
+    await tab.fill("#top-k", "1")
+    await tab.click("#text-form button")
+    await tab.wait_for(RESULT)
+
+    assert await tab.text(".predictions li .label") == "home"
+    assert "claims version 1 · text" in await tab.text("#score-result")
+    command = await tab.evaluate("document.querySelector('#score-result pre').textContent")
+    assert (
+        json.dumps({"text": text, "parameters": {"top_k": 1}}, separators=(",", ":")).replace("'", "'\\''") in command
+    )
+
+    await tab.fill("#score-model", "digits")
+    await tab.wait_for("document.querySelector('#drop').checkVisibility()")
+    assert await tab.evaluate("document.querySelector('#score-again').hidden")
+
+
+async def test_the_default_model_says_which_field_is_shown(tab: Tab, chromium: str, azurite: str) -> None:
+    with HostProcess(ROOT, environment=environment(azurite, INFERENCE_DEFAULT_MODEL="claims")) as host:
+        await tab.open(f"{await warm(host)}/ui")
+
+        await tab.wait_for("document.querySelector('#text-input').checkVisibility()")
+
+
 async def test_an_error_is_told_with_its_code_and_request_id(tab: Tab, api: str) -> None:
     await tab.open(f"{api}/ui")
-    await tab.fill("#image-url", "https://127.0.0.1/secret.png")
+    await tab.fill("#source-url", "https://127.0.0.1/secret.png")
     await tab.click("#url-form button")
     await tab.wait_for("document.querySelector('#score-result .problem')")
 

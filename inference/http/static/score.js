@@ -1,11 +1,12 @@
 "use strict";
-// The Score view: one image in, its predictions, timings and the same request as a command out.
+// The Score view: one image or text in, its predictions, timings and the same request as a command out.
 
 const scoreView = (() => {
   const STAGES = ["fetch", "decode", "preprocess", "queue", "run", "postprocess"];
-  let source = null; // { file } or { url }: what was scored last
+  let source = null; // { file }, { url } or { text }: what was scored last
   let preview = null; // the object url of that file
   let running = null;
+  let asking = null; // the look at what the chosen model takes
 
   const field = (id) => dom.byId(id).value.trim();
 
@@ -29,8 +30,38 @@ const scoreView = (() => {
       return { query: parameters(), body: chosen.file, type, file: chosen.file.name };
     }
     const wanted = parameters();
-    const value = Object.keys(wanted).length ? { url: chosen.url, parameters: wanted } : { url: chosen.url };
+    const value = Object.keys(wanted).length ? { ...chosen, parameters: wanted } : chosen;
     return { body: JSON.stringify(value), type: "application/json", data: JSON.stringify(value) };
+  }
+
+  /** Offer the field that the chosen model's task asks for; an image's where that cannot be known. */
+  async function adapt() {
+    asking?.abort();
+    const { signal } = (asking = new AbortController());
+    try {
+      const name = field("score-model") || (await defaultModel(signal));
+      const model = name ? await api.get(`/models/${encodeURIComponent(name.split(":")[0])}`, {}, signal) : null;
+      offer(model?.task === "text");
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (!(error instanceof api.ApiError)) throw error;
+      offer(false);
+    }
+  }
+
+  /** The service's own choice is the first of the models that it has to have ready. */
+  async function defaultModel(signal) {
+    // A 503 names them too, so that this does not go through `api`.
+    const reply = await fetch(api.url("/ready"), { cache: "no-store", signal });
+    return (await reply.json()).models?.[0]?.model;
+  }
+
+  function offer(isText) {
+    dom.byId("drop").hidden = isText;
+    dom.byId("text-form").hidden = !isText;
+    dom.byId("url-label").textContent = isText ? "Text url" : "Image url";
+    const isLastUsable = source && (source.url !== undefined || isText === (source.text !== undefined));
+    dom.byId("score-again").hidden = !isLastUsable;
   }
 
   async function score(chosen) {
@@ -153,16 +184,21 @@ const scoreView = (() => {
     });
     dom.byId("url-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      score({ url: field("image-url") });
+      score({ url: field("source-url") });
     });
+    dom.byId("text-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      score({ text: dom.byId("text-input").value });
+    });
+    dom.byId("score-model").addEventListener("change", adapt);
     dom.byId("score-again").addEventListener("click", () => score(source));
     document.addEventListener("paste", pasteImage);
   }
 
   function pasteImage(event) {
     const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-    if (file && !dom.byId("score").hidden) score({ file });
+    if (file && dom.byId("drop").checkVisibility()) score({ file });
   }
 
-  return { listen, show: () => {} };
+  return { listen, show: adapt };
 })();
