@@ -21,10 +21,9 @@ from inference.engine import Engine, Permit
 from inference.engine.batching import Batcher
 from inference.engine.termination import Termination
 from inference.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, InvalidRequest
-from inference.image import decode
-from inference.models.geometry import Frame, reduction_target
+from inference.models.encoded_image import prepare_image
+from inference.models.geometry import Frame
 from inference.models.postprocess import check_parameters, postprocess
-from inference.models.preprocess import preprocess
 from inference.models.registry import ModelRegistry
 from inference.models.repository import parse_reference
 from inference.models.rows import join_rows, split_rows
@@ -235,13 +234,9 @@ class Scorer:
                 text = decode_text(data)
             with stage(Stage.PREPROCESS, timings):
                 return _Prepared(encode_text(text, spec), None, None)
-        target = reduction_target(spec.image) if self._fast_decode and spec.image is not None else None
-        with stage(Stage.DECODE, timings):
-            image = decode(data, self._image_limits, target=target)
-        with stage(Stage.PREPROCESS, timings):
-            tensor = preprocess(image.picture, spec)
-        info = ImageInfo(image.width, image.height, image.format)
-        return _Prepared(tensor, info, Frame(image.width, image.height, image.reduced_by))
+        image = prepare_image(data, spec, self._image_limits, timings, fast_decode=self._fast_decode)
+        info = ImageInfo(image.frame.width, image.frame.height, image.format)
+        return _Prepared(image.tensor, info, image.frame)
 
     def _batcher(self, session: ModelSession) -> Batcher[NDArray[Any], Mapping[str, NDArray[Any]]]:
         batcher = self._batchers.get(session)

@@ -12,17 +12,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable
-from inference.image import decode
-from inference.models.geometry import Frame
+from inference.models.encoded_image import prepare_image
 from inference.models.golden import INPUT_NAME, check_golden
 from inference.models.manifest import SCRIPT_NAME, Manifest, verify_files
 from inference.models.postprocess import postprocess
-from inference.models.preprocess import preprocess
 from inference.models.repository import ModelVersion
 from inference.models.session import ModelSession, load_session, read_version_manifest
 from inference.models.signature import TensorInfo
 from inference.models.tasks.text import decode_text, encode_text
 from inference.settings import ImageLimits
+from inference.telemetry import Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +109,8 @@ def score_file(session: ModelSession, data: bytes) -> ScoredFile:
     spec = session.spec
     frame = None
     if spec.image is not None:
-        image = decode(data, ImageLimits())
-        frame = Frame(image.width, image.height, image.reduced_by)
-        tensor = preprocess(image.picture, spec)
+        image = prepare_image(data, spec, ImageLimits(), Timings())
+        tensor, frame = image.tensor, image.frame
     elif spec.task == "text":
         tensor = encode_text(decode_text(data), spec)
     else:

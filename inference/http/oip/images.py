@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from inference.http.oip.tensors import Tensor
-from inference.image import decode
-from inference.models.preprocess import preprocess
+from inference.models.encoded_image import prepare_image
 from inference.models.spec import ModelSpec
 from inference.settings import ImageLimits
-from inference.telemetry import Stage, Timings, stage
+from inference.telemetry import Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +43,12 @@ class ImageDecoder:
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     def _decode_one(self, element: str | memoryview, spec: ModelSpec) -> NDArray[Any]:
-        with stage(Stage.DECODE, self.timings):
-            data = _decode_base64(element) if isinstance(element, str) else bytes(element)
-            if not data:
-                raise InvalidImage("The image is empty.")
-            if len(data) > self.max_image_bytes:
-                raise ImageTooLarge(f"The image has more than {self.max_image_bytes} bytes.")
-            image = decode(data, self.limits)
-        with stage(Stage.PREPROCESS, self.timings):
-            return preprocess(image.picture, spec)
+        data = _decode_base64(element) if isinstance(element, str) else bytes(element)
+        if not data:
+            raise InvalidImage("The image is empty.")
+        if len(data) > self.max_image_bytes:
+            raise ImageTooLarge(f"The image has more than {self.max_image_bytes} bytes.")
+        return prepare_image(data, spec, self.limits, self.timings).tensor
 
 
 def _decode_base64(text: str) -> bytes:
