@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inference.cli.options import (
-    DEFAULT_URL,
-    BatchIdOption,
-    CodeOption,
-    DryRunOption,
-    JsonOption,
-    KeyOption,
-    LimitOption,
-    SinceOption,
-    UrlOption,
-)
+from inference.cli.options import DEFAULT_URL, DryRunOption, JsonOption, KeyOption, UrlOption
+from inference.cli.selection import Selection, takes_selection
 
 if TYPE_CHECKING:
     from inference.cli.client import Client
@@ -34,11 +25,9 @@ _TABLE_RECORDS = 100
 
 
 @app.command("list")
+@takes_selection
 def list_records(
-    batch_id: BatchIdOption = None,
-    code: CodeOption = None,
-    since: SinceOption = None,
-    limit: LimitOption = None,
+    chosen: Selection,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     json: JsonOption = False,
@@ -47,24 +36,22 @@ def list_records(
     from inference.cli.client import Client
     from inference.cli.output import note, print_json, print_table
 
-    records = _read(Client(url, key), _filter(batch_id, code, since), limit)
+    records = _read(Client(url, key), chosen)
     if json:
         print_json({"deadletters": list(records)})
         return
-    shown = islice(records, limit or _TABLE_RECORDS)
+    shown = islice(records, chosen.limit or _TABLE_RECORDS)
     columns = ("BATCH", "INDEX", "ID", "CODE", "ATTEMPTS", "LAST", "URL")
     names = ("batch_id", "index", "id", "code", "attempts", "last_at", "url")
     print_table(columns, ([record.get(name) for name in names] for record in shown))
-    if limit is None and next(records, None) is not None:
+    if chosen.limit is None and next(records, None) is not None:
         note(f"There are more than these {_TABLE_RECORDS}: --limit N shows more, --json all.")
 
 
 @app.command()
+@takes_selection
 def show(
-    batch_id: BatchIdOption = None,
-    code: CodeOption = None,
-    since: SinceOption = None,
-    limit: LimitOption = None,
+    chosen: Selection,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     json: JsonOption = False,
@@ -73,7 +60,7 @@ def show(
     from inference.cli.client import Client
     from inference.cli.output import print_fields, print_json
 
-    records = _read(Client(url, key), _filter(batch_id, code, since), limit)
+    records = _read(Client(url, key), chosen)
     if json:
         print_json({"deadletters": list(records)})
         return
@@ -86,11 +73,9 @@ def show(
 
 
 @app.command()
+@takes_selection
 def replay(
-    batch_id: BatchIdOption = None,
-    code: CodeOption = None,
-    since: SinceOption = None,
-    limit: LimitOption = None,
+    chosen: Selection,
     dry_run: DryRunOption = False,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
@@ -100,8 +85,8 @@ def replay(
     from inference.cli.client import Client
     from inference.cli.output import print_json
 
-    asked = {**_filter(batch_id, code, since), "limit": limit, "dry_run": dry_run}
-    reply = Client(url, key).send_json("POST", "/deadletters/replay", _without_none(asked))
+    asked = {**chosen.parameters(), "dry_run": dry_run}
+    reply = Client(url, key).send_json("POST", "/deadletters/replay", asked)
     if json:
         print_json(reply)
         return
@@ -111,11 +96,9 @@ def replay(
 
 
 @app.command()
+@takes_selection
 def purge(
-    batch_id: BatchIdOption = None,
-    code: CodeOption = None,
-    since: SinceOption = None,
-    limit: LimitOption = None,
+    chosen: Selection,
     dry_run: DryRunOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even when all would go.")] = False,
     url: UrlOption = DEFAULT_URL,
@@ -126,12 +109,10 @@ def purge(
     from inference.cli.client import Client
     from inference.cli.output import print_json
 
-    chosen = _filter(batch_id, code, since)
-    is_everything = not any(chosen.values()) and limit is None
-    if is_everything and not (dry_run or yes) and sys.stdin.isatty():
+    if chosen.is_everything and not (dry_run or yes) and sys.stdin.isatty():
         typer.confirm("Purge every dead letter of every batch?", abort=True, err=True)
-    asked = {**chosen, "limit": limit, "dry_run": dry_run}
-    reply = Client(url, key).send_json("POST", "/deadletters/purge", _without_none(asked))
+    asked = {**chosen.parameters(), "dry_run": dry_run}
+    reply = Client(url, key).send_json("POST", "/deadletters/purge", asked)
     if json:
         print_json(reply)
         return
@@ -139,11 +120,9 @@ def purge(
 
 
 @app.command()
+@takes_selection
 def export(
-    batch_id: BatchIdOption = None,
-    code: CodeOption = None,
-    since: SinceOption = None,
-    limit: LimitOption = None,
+    chosen: Selection,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; stdout by default.")
     ] = None,
@@ -155,28 +134,18 @@ def export(
     from inference.cli.client import Client
     from inference.cli.output import write_chunks
 
-    chunks = Client(url, key).stream("/deadletters/export", {**_filter(batch_id, code, since), "limit": limit})
+    chunks = Client(url, key).stream("/deadletters/export", chosen.parameters())
     first = next(chunks, b"")  # a refusal comes before a file is made
     write_chunks(chain([first], chunks), output)
 
 
-def _filter(batch_id: str | None, code: str | None, since: str | None) -> dict[str, str | None]:
-    from inference.cli.since import parse_since
-
-    return {"batch_id": batch_id, "code": code, "since": parse_since(since)}
-
-
-def _without_none(value: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in value.items() if part is not None}
-
-
-def _read(client: Client, chosen: dict[str, str | None], limit: int | None) -> Iterator[dict[str, Any]]:
-    """Yield records, page after page, at most `limit` of them."""
+def _read(client: Client, chosen: Selection) -> Iterator[dict[str, Any]]:
+    """Yield records, page after page, at most as many as were asked for."""
     token: str | None = None
-    remaining = limit
+    remaining = chosen.limit
     while remaining is None or remaining > 0:
         page = min(_PAGE_RECORDS, remaining) if remaining is not None else _PAGE_RECORDS
-        reply = client.read_json("/deadletters", {**chosen, "limit": page, "next": token})
+        reply = client.read_json("/deadletters", {**chosen.parameters(), "limit": page, "next": token})
         yield from reply["deadletters"]
         token = reply.get("next")
         if remaining is not None:

@@ -40,6 +40,14 @@ def service_schemas() -> Json:
 
 
 def _page(operation: str, path: str, summary: str) -> Operation:
+    return _document(operation, path, summary, "The page.", "text/html", {"type": "string"})
+
+
+def _description(operation: str, path: str, summary: str) -> Operation:
+    return _document(operation, path, summary, "This document.", "application/json", {"type": "object"})
+
+
+def _document(operation: str, path: str, summary: str, answer: str, media_type: str, schema: Json) -> Operation:
     return Operation(
         id=operation,
         method="GET",
@@ -47,7 +55,7 @@ def _page(operation: str, path: str, summary: str) -> Operation:
         tag="Service",
         summary=summary,
         is_anonymous=True,
-        replies={200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}},
+        replies={200: {"description": answer, "content": {media_type: {"schema": schema}}}},
     )
 
 
@@ -99,28 +107,8 @@ OPERATIONS = (
         },
         raises=(errors.ModelUnavailable,),
     ),
-    Operation(
-        id="openapi",
-        method="GET",
-        path="/openapi.json",
-        tag="Service",
-        summary="Describe this API",
-        is_anonymous=True,
-        replies={
-            200: {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
-        },
-    ),
-    Operation(
-        id="swagger",
-        method="GET",
-        path="/swagger.json",
-        tag="Service",
-        summary="Describe this API where clients of Azure ML look for it",
-        is_anonymous=True,
-        replies={
-            200: {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
-        },
-    ),
+    _description("openapi", "/openapi.json", "Describe this API"),
+    _description("swagger", "/swagger.json", "Describe this API where clients of Azure ML look for it"),
     _page("docs", "/docs", "Describe this API to a reader"),
     _page("ui", "/ui", "Open the console"),
 )
