@@ -152,27 +152,22 @@ def choose_plan(timings: Sequence[Timing], declared: Declared, cores: int) -> Ex
 
 
 def _merge(timings: Sequence[Timing]) -> list[Timing]:
-    """Return one timing a candidate: the default's best, and the others' as they compared with it when they did worst.
+    """Return one timing a candidate: its best run alone, and the throughput by which it beat the default at least.
 
-    What disturbs a timing makes one of two slower; seen in every round it is no accident. A round begins with the
-    default.
+    What disturbs a run alone makes it slower, never faster. Of two throughputs it makes either one lower than the
+    other, so that a gain must show in every round; a round begins with the default.
     """
     default = timings[0].candidate
-    rounds: list[list[Timing]] = []
+    alone: dict[Candidate, float] = {}
+    gains: dict[Candidate, float] = {}
+    base = best = timings[0].items_per_second
     for timing in timings:
         if timing.candidate == default:
-            rounds.append([])
-        rounds[-1].append(timing)
-    alone = min(first.alone_seconds for first, *_ in rounds)
-    rate = max(first.items_per_second for first, *_ in rounds)
-    slowdowns: dict[Candidate, float] = {default: 1.0}
-    gains: dict[Candidate, float] = {default: 1.0}
-    for first, *others in rounds:
-        for other in others:
-            slowdown, gain = other.alone_seconds / first.alone_seconds, other.items_per_second / first.items_per_second
-            slowdowns[other.candidate] = max(slowdown, slowdowns.get(other.candidate, slowdown))
-            gains[other.candidate] = min(gain, gains.get(other.candidate, gain))
-    return [Timing(candidate, alone * slowdowns[candidate], rate * gains[candidate]) for candidate in gains]
+            base, best = timing.items_per_second, max(best, timing.items_per_second)
+        gain = timing.items_per_second / base
+        alone[timing.candidate] = min(timing.alone_seconds, alone.get(timing.candidate, timing.alone_seconds))
+        gains[timing.candidate] = min(gain, gains.get(timing.candidate, gain))
+    return [Timing(candidate, alone[candidate], best * gains[candidate]) for candidate in gains]
 
 
 def _fastest(timings: Iterable[Timing], margin: float) -> Timing:
