@@ -132,6 +132,11 @@ def span(
     An InferenceError marks the span with its code, anything else with its class name; messages may hold a url, so
     they stay out.
     """
+    around = trace.get_current_span()
+    if not parent and not link and around.get_span_context().is_valid and not around.is_recording():
+        # It would not be recorded either, and its trace is the same.
+        yield around
+        return
     context = _extract(parent) if parent else None
     links = [Link(trace.get_current_span(_extract(link)).get_span_context())] if link else None
     with _tracer.start_as_current_span(
