@@ -25,7 +25,9 @@ def redact_url(url: str) -> str:
     SAS tokens, presigned urls and passwords live in what is dropped. Text that is no url keeps what precedes its
     first `:`, `?`, `#` or `@`.
     """
-    text = "".join(c if c.isprintable() else "\ufffd" for c in str(url)[:_MAX_CHARACTERS])
+    text = str(url)[:_MAX_CHARACTERS]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "\ufffd" for c in text)
     scheme, separator, rest = text.partition("://")
     if not separator or re.search(r"[?#@]", scheme):
         kept = re.split(r"[:?#@]", text, maxsplit=1)[0]

@@ -20,7 +20,6 @@ from inference.batch.retry import is_ours
 from inference.batch.rows import Row
 from inference.batch.stops import StopWatch
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, UrlNotAllowed
-from inference.redaction import redact_url
 from inference.settings import BatchSettings
 
 MAX_URL_CHARACTERS = 2048
@@ -101,7 +100,7 @@ class ShardScoring:
                 outcomes.fail(item.row.index, exc)
 
     async def _attempt(self, record: BatchRecord, item: Due) -> Any:
-        attributes = {"batch.id": record.batch_id, "batch.item.index": item.row.index, "url.full": redact_url(item.url)}
+        attributes = {"batch.id": record.batch_id, "batch.item.index": item.row.index, "url.full": item.row.url}
         with telemetry.span("batch.item", attributes=attributes):
             return await self._score(record, item.url)
 
