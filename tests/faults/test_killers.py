@@ -75,7 +75,7 @@ async def test_an_item_that_fills_the_memory_ends_alone_as_worker_lost(site: Sit
                 (group / "cgroup.procs").write_text(str(pid))
             batch_id = new_id("memory")
             urls = site.texts(batch_id, 4, {2: "fill-memory"})
-            await site.submit(batch_id, urls, mini_batch_size=1)
+            await site.submit(batch_id, urls, mini_batch_size=2)
             await site.ended(batch_id, seconds=120)
             await site.drained()
 
@@ -94,7 +94,7 @@ async def test_an_item_that_never_returns_ends_alone_and_starves_nobody(site: Si
     async with site.serving(**settings):
         batch_id = new_id("hang")
         urls = site.texts(batch_id, 6, {2: "hang"})
-        await site.submit(batch_id, urls, mini_batch_size=1)
+        await site.submit(batch_id, urls, mini_batch_size=2)
         await site.ended(batch_id, seconds=120)
         await site.drained()
 
