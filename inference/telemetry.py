@@ -99,8 +99,7 @@ class stage:  # noqa: N801 -- used as a function is
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
-        around = trace.get_current_span()
-        if around.is_recording() or not around.get_span_context().is_valid:
+        if not _is_unrecorded(trace.get_current_span()):
             self._span = _tracer.start_as_current_span(f"inference.{self._name}", record_exception=False)
             self._span.__enter__()
 
@@ -133,7 +132,7 @@ def span(
     they stay out.
     """
     around = trace.get_current_span()
-    if not parent and not link and around.get_span_context().is_valid and not around.is_recording():
+    if not parent and not link and _is_unrecorded(around):
         # It would not be recorded either, and its trace is the same.
         yield around
         return
@@ -218,6 +217,11 @@ def count_model_poll(outcome: str) -> None:
 def record_request(seconds: float, route: str, status: int) -> None:
     """Record one HTTP request."""
     _requests.record(seconds, {"http.route": route, "http.response.status_code": status})
+
+
+def _is_unrecorded(span: Span) -> bool:
+    """Tell whether a trace goes on that nobody records: what begins within this span would not be recorded either."""
+    return span.get_span_context().is_valid and not span.is_recording()
 
 
 def _extract(text: str) -> otel_context.Context:

@@ -218,8 +218,13 @@ class ShardTable:
                 yield self._range(missing, 0, 0)
 
     def _range(self, shard: int, begin: int, end: int) -> ShardRange:
-        first = shard * self.mini_batch_size
-        return ShardRange(shard, begin, end - begin, first, min(self.mini_batch_size, self.total - first))
+        return ShardRange(shard, begin, end - begin, *shard_bounds(shard, self.mini_batch_size, self.total))
+
+
+def shard_bounds(shard: int, mini_batch_size: int, total: int) -> tuple[int, int]:
+    """Return the index of a shard's first item, and how many items it has."""
+    first = shard * mini_batch_size
+    return first, min(mini_batch_size, total - first)
 
 
 def _offsets(data: bytes) -> array[int]:

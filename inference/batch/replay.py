@@ -15,6 +15,7 @@ from inference.batch import layout
 from inference.batch.burials import Burials
 from inference.batch.canonical import ShardRange
 from inference.batch.deadletters import DeadLetters
+from inference.batch.items import read_lines
 from inference.batch.journals import Journals, Rounds, ShardSelection
 from inference.batch.messages import FinishMessage
 from inference.batch.parts import PartStore
@@ -23,7 +24,7 @@ from inference.batch.record import BatchRecord, Records
 from inference.batch.selection import DeadLetterFilter, DeadLetterReader
 from inference.batch.survey import Survey
 from inference.errors import ManifestNotFound, StorageUnavailable
-from inference.storage import BlobNotFound, PreconditionFailed
+from inference.storage import PreconditionFailed
 
 _MAX_RACES = 10
 
@@ -100,15 +101,10 @@ class Operations:
 
     async def _manifest_lines(self, record: BatchRecord, where: ShardRange) -> list[bytes]:
         try:
-            if not where.bytes:
-                raise BlobNotFound(record.table)
-            data = await self.stores.manifests.read_range(
-                record.manifest, where.offset, where.bytes, if_match=record.manifest_etag
-            )
-        except (BlobNotFound, PreconditionFailed):
+            return await read_lines(self.stores.manifests, record, where.offset, where.bytes)
+        except ManifestNotFound:
             why = f"The urls of the batch {record.batch_id} are gone: its copy of its manifest was deleted or changed."
             raise ManifestNotFound(why) from None
-        return data.splitlines(keepends=True)
 
     async def _replay_batch(self, record: BatchRecord, wanted: DeadLetterFilter, outcome: Outcome) -> None:
         await self._heal(record)

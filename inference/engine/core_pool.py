@@ -49,7 +49,7 @@ class CorePool:
         """Have `call` run when a core is free. Raises RuntimeError after `close`."""
         work = Work(call)
         with self._lock:
-            self._queue(is_interactive=is_interactive).append(work)
+            (self._interactive if is_interactive else self._batch).append(work)
         # The pool's own queue holds a turn for each piece of work; who has the turn takes what goes first by then.
         self._threads.submit(self._take_turn)
         return work
@@ -90,9 +90,6 @@ class CorePool:
         for work in waiting:
             work.future.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _queue(self, *, is_interactive: bool) -> deque[Work[Any]]:
-        return self._interactive if is_interactive else self._batch
 
     def _take_turn(self) -> None:
         work = self._begin()

@@ -42,9 +42,7 @@ async def test_an_item_that_aborts_its_worker_ends_alone_as_worker_lost(site: Si
     async with site.serving(**ACTOR):
         batch_id = new_id("abort")
         urls = site.texts(batch_id, 6, {2: "abort"})
-        await site.submit(batch_id, urls, mini_batch_size=2)
-        await site.ended(batch_id, seconds=120)
-        await site.drained()
+        await run_to_the_end(site, batch_id, urls, mini_batch_size=2)
 
         rows = await check_batch(site, batch_id, urls)
 
@@ -58,9 +56,7 @@ async def test_an_item_that_takes_the_whole_container_down_ends_alone_as_worker_
     batch_id = new_id("container")
     urls = site.texts(batch_id, 4, {1: "end-container"})
     async with kept_alive(site, **ACTOR, DEVHOST_LEASE_SECONDS="2") as deaths:
-        await site.submit(batch_id, urls, mini_batch_size=2)
-        await site.ended(batch_id, seconds=120)
-        await site.drained()
+        await run_to_the_end(site, batch_id, urls, mini_batch_size=2)
 
     rows = await check_batch(site, batch_id, urls)
     assert by_index(rows) == {1: "worker_lost"}
@@ -75,9 +71,7 @@ async def test_an_item_that_fills_the_memory_ends_alone_as_worker_lost(site: Sit
                 (group / "cgroup.procs").write_text(str(pid))
             batch_id = new_id("memory")
             urls = site.texts(batch_id, 4, {2: "fill-memory"})
-            await site.submit(batch_id, urls, mini_batch_size=2)
-            await site.ended(batch_id, seconds=120)
-            await site.drained()
+            await run_to_the_end(site, batch_id, urls, mini_batch_size=2)
 
             rows = await check_batch(site, batch_id, urls)
 
@@ -94,9 +88,7 @@ async def test_an_item_that_never_returns_ends_alone_and_starves_nobody(site: Si
     async with site.serving(**settings):
         batch_id = new_id("hang")
         urls = site.texts(batch_id, 6, {2: "hang"})
-        await site.submit(batch_id, urls, mini_batch_size=2)
-        await site.ended(batch_id, seconds=120)
-        await site.drained()
+        await run_to_the_end(site, batch_id, urls, mini_batch_size=2)
 
         rows = await check_batch(site, batch_id, urls)
 
@@ -108,14 +100,19 @@ async def test_an_item_that_outlives_the_function_time_out_ends_alone_as_worker_
     async with site.serving(**settings) as host:
         batch_id = new_id("timeout")
         urls = site.texts(batch_id, 4, {3: "hang"})
-        await site.submit(batch_id, urls, mini_batch_size=1)
-        await site.ended(batch_id, seconds=120)
-        await site.drained()
+        await run_to_the_end(site, batch_id, urls, mini_batch_size=1)
 
         rows = await check_batch(site, batch_id, urls)
 
         assert by_index(rows) == {3: "worker_lost"}
         assert "Timeout value of 4 s was exceeded" in host.output
+
+
+async def run_to_the_end(site: Site, batch_id: str, urls: list[str], *, mini_batch_size: int) -> None:
+    """Submit a batch, and wait until it has ended and no message of it is left."""
+    await site.submit(batch_id, urls, mini_batch_size=mini_batch_size)
+    await site.ended(batch_id, seconds=120)
+    await site.drained()
 
 
 @asynccontextmanager
