@@ -1,3 +1,10 @@
 """The product: image inference behind an HTTP route and a queue, on one cached ONNX model."""
 
+import os
+
 __version__ = "0.1.0"
+
+# onnxruntime's wheels since 1.31 report their use to Microsoft, from a thread of their own, with an identifier and a
+# database that they keep in the home folder (its Privacy.md). It asks the environment when it is imported, and every
+# import of it in this package comes after this line.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import inference  # noqa: F401  # before any test's own import of onnxruntime: it keeps that from phoning home
 from devhost.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
 
 _REPOSITORY = Path(__file__).resolve().parents[1]

@@ -60,6 +60,8 @@ class Setup:
             "LABELS": str(self.labels),
             "THREADS": str(self.peer_threads),
             "PYTHONPATH": str(APPS),
+            # As for this service, which does it itself.
+            "ORT_DISABLE_TELEMETRY": "1",
         }
 
 
