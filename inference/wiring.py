@@ -93,6 +93,10 @@ async def poll_models() -> None:
 
 
 def _build() -> Services:
+    from inference.engine.heap import share_one_heap
+
+    # Before the imports that follow start threads of their own.
+    share_one_heap()
     from inference import services
 
     return services.build(os.environ)

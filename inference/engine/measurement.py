@@ -17,6 +17,9 @@ WINDOW_SECONDS = 0.08
 #: Runs so many items at once; returns when they are done.
 type Run = Callable[[int], None]
 
+#: Opens a way to run on so many threads, spinning or not.
+type OpenRun = Callable[[int, bool], Run]
+
 
 class Interrupted(Exception):
     """Somebody needs the cores; what was measured until then is worth nothing."""

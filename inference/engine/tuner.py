@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, get_args
 
-from inference.engine.freed_memory import give_back_freed_memory
-from inference.engine.measurement import Interrupted, Run, measure
+from inference.engine.heap import give_back_freed_memory
+from inference.engine.measurement import Interrupted, OpenRun, measure
 from inference.engine.plan import (
+    Candidate,
     Declared,
     ExecutionPlan,
+    Timing,
     choose_plan,
     default_plan,
     is_steady,
@@ -36,11 +40,23 @@ TUNING_MODES: tuple[TuningMode, ...] = get_args(TuningMode.__value__)
 #: Without work for so long the service counts as idle: longer than the pauses of somebody who clicks.
 QUIET_SECONDS = 1.5
 
-#: How often each candidate is timed. With the half a dozen of two cores all takes about two seconds.
+#: How often each candidate is timed, with a pause between. One round of two cores' half a dozen takes half a second.
 ROUNDS = 3
 
 #: The longest pause after timings that others on the machine had spoilt; it doubles up to this.
 MAX_PAUSE_SECONDS = 600.0
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A model whose plan is not settled yet."""
+
+    model: weakref.ref[Tunable]
+    #: The plan that was found before, if any: it needs no quiet.
+    found: ExecutionPlan | None
+    #: After timings that others spoilt: when to try again, by the monotonic clock, and the pause before that.
+    not_before: float = 0.0
+    pause_seconds: float = 0.0
 
 
 class Unsteady(Exception):
@@ -62,8 +78,11 @@ class Tunable(Protocol):
     def can_batch(self) -> bool:
         """Whether several items may be one run."""
 
-    def open_run(self, threads: int, *, spinning: bool) -> Run | None:
-        """Return a way to run so; None for a model that only real requests can run. Raises InferenceError."""
+    def trial(self) -> AbstractContextManager[OpenRun | None]:
+        """Return a block in which ways to run can be opened and timed; None where only real requests can run.
+
+        Block and opening raise InferenceError.
+        """
 
     def adopt(self, plan: ExecutionPlan) -> None:
         """Run by this plan from now on. Raises InferenceError, and then goes on as before."""
@@ -87,8 +106,7 @@ class Tuner:
         self._cache = cache
         self._is_quiet = is_quiet
         self._quiet_seconds = quiet_seconds
-        self._pause_seconds = quiet_seconds
-        self._pending: list[weakref.ref[Tunable]] = []
+        self._pending: list[_Pending] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -101,15 +119,18 @@ class Tuner:
         model.adopt(override(default_plan(self._cores), model.declared, self._cores))
         if model.declared.is_complete:
             return
+        if self._mode == "off":
+            return
+        pending = _Pending(weakref.ref(model), self._cache.read(_key(model), self._cores))
         if self._mode == "warm-up":
-            self._tune(model, is_free=lambda: not self._is_closed)
-        elif self._mode == "background":
-            with self._changed:
-                self._pending.append(weakref.ref(model))
-                self._changed.notify()
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._work_off, name="tuner", daemon=True)
-                    self._thread.start()
+            self._settle(model, pending, is_free=lambda: not self._is_closed)
+            return
+        with self._changed:
+            self._pending.append(pending)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work_off, name="tuner", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Give up what is being timed, and end the thread."""
@@ -120,52 +141,47 @@ class Tuner:
             self._thread.join()
 
     def _work_off(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._is_closed)
-                while not (self._is_closed or self._is_quiet(self._quiet_seconds)):
-                    self._changed.wait(self._quiet_seconds / 2)
-                if self._is_closed:
-                    return
-                reference = self._pending.pop(0)
-            model = reference()
+        while (pending := self._take()) is not None:
+            model = pending.model()
             # A model that was dropped meanwhile needs no plan.
-            if model is not None and not self._tune(model, is_free=self._is_free):
+            if model is not None and not self._settle(model, pending, is_free=self._is_free):
                 with self._changed:
-                    self._pending.append(reference)
+                    self._pending.append(pending)
             del model
 
-    def _pause(self) -> None:
-        """Wait longer each time; with `warm-up` the model serves by its default instead."""
-        if self._mode != "background":
-            return
+    def _take(self) -> _Pending | None:
+        """Wait for a model whose time has come; None when the tuner is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed, timeout=self._pause_seconds)
-        self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
+            while not self._is_closed:
+                now = time.monotonic()
+                due = [pending for pending in self._pending if pending.found or pending.not_before <= now]
+                due.sort(key=lambda pending: pending.found is None)
+                if due and (due[0].found or self._is_quiet(self._quiet_seconds)):
+                    self._pending.remove(due[0])
+                    return due[0]
+                later = min((pending.not_before - now for pending in self._pending), default=None)
+                self._changed.wait(self._quiet_seconds / 2 if due else later)
+        return None
 
     def _is_free(self) -> bool:
         return not self._is_closed and self._is_quiet(0.0)
 
-    def _tune(self, model: Tunable, *, is_free: Callable[[], bool]) -> bool:
+    def _settle(self, model: Tunable, pending: _Pending, *, is_free: Callable[[], bool]) -> bool:
         """Find and adopt the model's plan; return whether that is settled, for better or worse."""
         try:
-            key = f"{model.sha256}\n{model.declared}"
-            plan = self._cache.read(key, self._cores)
+            plan = pending.found or self._find(model, is_free)
             if plan is None:
-                try:
-                    plan = self._find(model, is_free)
-                finally:
-                    # Of the sessions that were tried, also when nothing came of it.
-                    give_back_freed_memory()
-                if plan is None:
-                    return True
-                self._cache.write(key, self._cores, plan)
+                return True
+            if not pending.found:
+                self._cache.write(_key(model), self._cores, plan)
             model.adopt(plan)
         except Interrupted:
             return False
         except Unsteady:
+            # Longer each time; with `warm-up` the model serves by its default instead.
+            pending.pause_seconds = min(max(2 * pending.pause_seconds, self._quiet_seconds), MAX_PAUSE_SECONDS)
+            pending.not_before = time.monotonic() + pending.pause_seconds
             _log.info("model not tuned yet", extra={"action": "model_not_tuned", "reason": "the machine is not steady"})
-            self._pause()
             return False
         except Exception as exc:  # a model that serves must not be lost to a faster way to run it
             reason = exc.message if isinstance(exc, InferenceError) else type(exc).__name__
@@ -178,19 +194,39 @@ class Tuner:
         candidates = list_candidates(self._cores, model.declared, can_batch=model.can_batch)
         if len(candidates) == 1:
             return None
-        timings = []
-        # Each in turn, so that what disturbs one of them does not disturb it every time.
-        for candidate in candidates * ROUNDS:
-            try:
-                run = model.open_run(candidate.threads, spinning=candidate.spinning)
-                if run is None:
+        timings: list[Timing] = []
+        try:
+            with model.trial() as open_run:
+                if open_run is None:
                     return None
-                timings.append(measure(candidate, run, is_free))
-                run = None  # its session goes before the next one comes
-            except InferenceError:
-                # What the model cannot do, join items for one, is no way to run it; the first one it must be able to.
-                if candidate == candidates[0]:
-                    raise
+                # Each in turn, so that what disturbs one of them does not disturb it every time.
+                for number in range(ROUNDS):
+                    if number:
+                        self._pause()
+                    timings += _time(candidates, open_run, is_free)
+        finally:
+            # Of the sessions that were tried, also when nothing came of it.
+            give_back_freed_memory()
         if not is_steady(timings):
             raise Unsteady
         return choose_plan(timings, model.declared, self._cores)
+
+    def _pause(self) -> None:
+        """Let pass what slows the machine for a second or so; not while somebody waits for the model."""
+        if self._mode == "background":
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed, timeout=self._quiet_seconds)
+
+
+def _key(model: Tunable) -> str:
+    return f"{model.sha256}\n{model.declared}"
+
+
+def _time(candidates: Sequence[Candidate], open_run: OpenRun, is_free: Callable[[], bool]) -> Iterator[Timing]:
+    for candidate in candidates:
+        try:
+            yield measure(candidate, open_run(candidate.threads, candidate.spinning), is_free)
+        except InferenceError:
+            # What the model cannot do, join items for one, is no way to run it; the first one it must be able to.
+            if candidate == candidates[0]:
+                raise

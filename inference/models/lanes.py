@@ -6,12 +6,13 @@ It refuses to choose a plan, and to leave a lane that works for one that does no
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from inference.engine.plan import ExecutionPlan
+from inference.models.session_factory import SessionFactory, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,15 @@ class Lanes:
             return cast("Sequence[Any]", self.loaded.run(names, feeds, run_options))
 
 
-def open_lanes(plan: ExecutionPlan, old: Lanes, old_threads: int, create: Callable[[int, bool], Any]) -> Lanes:
-    """Return the lanes of a plan; `old`'s session stays where its threads are the plan's. Raises as `create`.
+def open_lanes(plan: ExecutionPlan, old: Lanes, old_threads: int, factory: SessionFactory) -> Lanes:
+    """Return the lanes of a plan. Raises ModelUnavailable.
 
-    The turns hold the runs to `parallel`: with more threads a run than one, the engine's cores admit too many.
+    Two lanes share their weights; for one, `old`'s session stays where its threads are the plan's. The turns hold the
+    runs to `parallel`: with more threads a run than one, the engine's cores admit too many.
     """
-    loaded = old.loaded if plan.threads == old_threads else create(plan.threads, False)
-    idle = create(plan.idle_threads, plan.spinning) if plan.has_idle_lane else None
-    return Lanes(plan, loaded, idle, threading.BoundedSemaphore(plan.parallel))
+    turn = threading.BoundedSemaphore(plan.parallel)
+    way = Way(plan.threads)
+    if plan.has_idle_lane:
+        with factory.sharing() as create:
+            return Lanes(plan, create(way), create(Way(plan.idle_threads, plan.spinning)), turn)
+    return Lanes(plan, old.loaded if plan.threads == old_threads else factory.create(way), None, turn)

@@ -66,7 +66,8 @@ def explain(exc: Exception, version: ModelVersion) -> str:
     return _ABSOLUTE_PATH.sub("", message).strip()[:_MAX_REASON_CHARACTERS]
 
 
-def _create(version: ModelVersion, threads: int, spinning: bool, providers: Sequence[str]) -> Any:
+def session_options(threads: int, *, spinning: bool = False) -> Any:
+    """Return `onnxruntime.SessionOptions` for runs on so many threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -75,6 +76,11 @@ def _create(version: ModelVersion, threads: int, spinning: bool, providers: Sequ
         options.add_session_config_entry("session.force_spinning_stop", "1")
     # What goes wrong comes back as an exception; on stderr it would say where the files lie.
     options.log_severity_level = _LOG_SEVERITY_FATAL
+    return options
+
+
+def _create(version: ModelVersion, threads: int, spinning: bool, providers: Sequence[str]) -> Any:
+    options = session_options(threads, spinning=spinning)
     return onnxruntime.InferenceSession(version.path / MODEL_NAME, options, providers=[*providers])
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from inference.engine.freed_memory import give_back_freed_memory
+from inference.engine.heap import give_back_freed_memory
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
 from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
@@ -36,12 +37,14 @@ from inference.models.manifest import (
 from inference.models.postprocess import check_outputs
 from inference.models.rows import check_rows
 from inference.models.runtime import CPU, create_session, explain
+from inference.models.session_factory import SessionFactory, Way
 from inference.models.signature import Signature, TensorInfo, read_signature
 from inference.models.spec import ModelSpec, resolve_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inference.engine.measurement import OpenRun
     from inference.models.repository import ModelVersion
 
 DEFAULT_LABELS_NAME = "labels.txt"
@@ -63,9 +66,9 @@ class ModelSession:
         session: Any,
         *,
         threads: int = 1,
-        create: Callable[[int, bool], Any] | None = None,
+        factory: SessionFactory | None = None,
     ) -> None:
-        """`session` has `threads` threads; `create(threads, spinning)` makes others of the same model."""
+        """`session` has `threads` threads; `factory` makes others of the same model."""
         self.version = version
         self.spec = spec
         self.signature: Signature = _signature(session)
@@ -75,7 +78,7 @@ class ModelSession:
         self.bytes = manifest.total_bytes
         self._lanes = Lanes(None, session)
         self._threads = threads
-        self._create = create
+        self._factory = factory
         # The graph's other outputs are then not even computed.
         self._output_names = [*spec.output_names] or [output.name for output in self.signature.outputs]
 
@@ -143,38 +146,51 @@ class ModelSession:
         except InferenceError as exc:
             raise ModelUnavailable(f"{self.version}: warm-up: {exc.message}") from exc
 
-    def open_run(self, threads: int, *, spinning: bool) -> Callable[[int], None] | None:
-        """Return a way to run so many items of zeros at once, to be timed; None where only a real request can run.
+    @contextmanager
+    def trial(self) -> Iterator[OpenRun | None]:
+        """Yield a function that opens ways to run items of zeros, to be timed; None where only real requests can run.
 
-        Raises ModelUnavailable. The run raises InferenceFailed, also when other than so many rows come out.
+        Raises ModelUnavailable, as the function does. The runs raise InferenceFailed, also when other than so many rows
+        come out.
         """
         zeros = _zeros(self.signature, self.spec)
-        if zeros is None or self._create is None:
-            return None
+        if zeros is None or self._factory is None:
+            yield None
+            return
         # Not the session that serves: what its arena takes for a run of many items it would never give back.
-        session = self._create(threads, spinning)
+        with self._factory.sharing() as create:
+            yield lambda threads, spinning: partial(self._run_zeros, create(Way(threads, spinning)), zeros)
 
-        def run(items: int) -> None:
-            feeds = {name: np.repeat(tensor, items, axis=0) if items > 1 else tensor for name, tensor in zeros.items()}
-            try:
-                outputs = session.run(self._output_names, feeds)
-            except Exception as exc:  # onnxruntime's errors have no common base
-                raise InferenceFailed(f"The model's run failed: {explain(exc, self.version)}") from exc
-            if items > 1:
-                check_rows(dict(zip(self._output_names, outputs, strict=True)), items)
-
-        return run
+    def _run_zeros(self, session: Any, zeros: Mapping[str, NDArray[Any]], items: int) -> None:
+        feeds = {name: np.repeat(tensor, items, axis=0) if items > 1 else tensor for name, tensor in zeros.items()}
+        try:
+            outputs = session.run(self._output_names, feeds)
+        except Exception as exc:  # onnxruntime's errors have no common base
+            raise InferenceFailed(f"The model's run failed: {explain(exc, self.version)}") from exc
+        if items > 1:
+            check_rows(dict(zip(self._output_names, outputs, strict=True)), items)
 
     def adopt(self, plan: ExecutionPlan) -> None:
         """Run by this plan from now on; runs under way end as they began. Raises ModelUnavailable."""
-        if self._create is None:
+        if self._factory is None:
             return
         with _naming(self.version):
-            lanes = open_lanes(plan, self._lanes, self._threads, self._create)
-        if lanes.idle is not None and (zeros := _zeros(self.signature, self.spec)) is not None:
-            lanes.run(self._output_names, zeros, None, is_alone=True)
+            lanes = open_lanes(plan, self._lanes, self._threads, self._factory)
+            if lanes.loaded is not self._lanes.loaded:
+                self._check_lanes(lanes)
         self._threads, self._lanes = plan.threads, lanes
         give_back_freed_memory()
+
+    def _check_lanes(self, lanes: Lanes) -> None:
+        """Warm new lanes, and hold what they give to what the lane gives that serves."""
+        zeros = _zeros(self.signature, self.spec)
+        if zeros is None:
+            return
+        expected = self._lanes.run(self._output_names, zeros, None, is_alone=False)
+        for is_alone in (False, True):
+            outputs = lanes.run(self._output_names, zeros, None, is_alone=is_alone)
+            if not all(map(_is_close, outputs, expected)):
+                raise ModelUnavailable("the plan's sessions give other outputs.")
 
     def run_bounded(
         self, tensors: Mapping[str, NDArray[Any]], *, timeout_seconds: float = WARM_TIMEOUT_SECONDS
@@ -242,15 +258,11 @@ def load_session(
             verify_unchanged(version.path, stamps)
             return script
 
-        def create(threads: int, spinning: bool) -> Any:
-            created = create_session(version, threads, spinning=spinning, providers=providers)
-            verify_unchanged(version.path, stamps)
-            return created
-
+        factory = SessionFactory(version, stamps, providers)
         threads = threads or declared.execution.threads or 1
-        session = create(threads, spinning)
+        session = factory.create(Way(threads, spinning))
         spec = resolve_spec(declared, _signature(session), labels)
-        return ModelSession(version, manifest, spec, session, threads=threads, create=create)
+        return ModelSession(version, manifest, spec, session, threads=threads, factory=factory)
 
 
 def _read_declaration(version: ModelVersion, manifest: Manifest) -> tuple[Declaration, tuple[str, ...]]:
@@ -300,6 +312,13 @@ def _zeros(signature: Signature, spec: ModelSpec) -> dict[str, NDArray[Any]] | N
     if spec.task == "tensor" and any(tensor.dtype == "string" for tensor in signature.inputs):
         return None  # strings of a tensor model may be numbers or dates, which an empty one is not
     return {tensor.name: _zero(tensor) for tensor in signature.inputs}
+
+
+def _is_close(actual: Any, expected: Any) -> bool:
+    """Tell whether an output is the same but for its last bits; only numbers that are no index or label can tell."""
+    if not isinstance(expected, np.ndarray) or expected.dtype.kind != "f":
+        return True
+    return actual.shape == expected.shape and np.allclose(actual, expected, rtol=0.01, atol=0.01, equal_nan=True)
 
 
 def _zero(tensor: TensorInfo) -> NDArray[Any]:

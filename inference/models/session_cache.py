@@ -35,8 +35,8 @@ MAX_RETRY_SECONDS = 600.0
 MEMORY_FACTOR = 3
 MEMORY_BASE_BYTES = 16 << 20
 
-#: The same for a plan's lane for lone runs, a session more: 25 MiB for the file of 13.6 MiB.
-IDLE_LANE_FACTOR = 2
+#: The same for a plan's lane for lone runs, whose weights are shared: 13 MiB for the file of 13.6 MiB.
+IDLE_LANE_FACTOR = 1
 
 type State = Literal["unloaded", "loading", "ready", "failed"]
 

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from inference.engine import measurement
 from inference.engine import tuner as tuner_module
-from inference.engine.measurement import Run
+from inference.engine.measurement import OpenRun, Run
 from inference.engine.plan import Declared, ExecutionPlan, default_plan
 from inference.engine.plan_cache import PlanCache
 from inference.engine.tuner import Tuner, TuningMode
@@ -27,7 +28,11 @@ class Model:
         self.opened: list[tuple[int, bool]] = []
         self.failing: Callable[[int, int], bool] = lambda *_: False
 
-    def open_run(self, threads: int, *, spinning: bool) -> Run | None:
+    @contextmanager
+    def trial(self) -> Iterator[OpenRun]:
+        yield self._open_run
+
+    def _open_run(self, threads: int, spinning: bool) -> Run:
         self.opened.append((threads, spinning))
 
         def run(items: int) -> None:
@@ -133,6 +138,20 @@ def test_plan_that_was_found_before_is_taken_from_the_cache(open_tuner: Open) ->
     assert model.opened == []
 
 
+def test_plan_from_the_cache_waits_for_no_quiet(open_tuner: Open, activity: Activity) -> None:
+    open_tuner("warm-up").offer(Model())
+    activity.busy_looks = 1_000_000
+    tuner, unknown, known = open_tuner("background"), Model(), Model()
+    unknown.sha256 = "another"
+
+    tuner.offer(unknown)
+    tuner.offer(known)
+
+    known.wait(2)
+    assert (known.plans[-1].origin, known.opened) == ("tuned", [])
+    assert unknown.opened == []
+
+
 def test_what_the_author_declares_is_adopted_and_not_timed(open_tuner: Open) -> None:
     model = Model(Declared(threads=2, max_batch=1))
 
@@ -211,6 +230,23 @@ def test_plan_is_not_made_while_the_machine_is_unsteady(open_tuner: Open, steadi
     model.wait(2)
     assert [plan.origin for plan in model.plans] == ["default", "tuned"]
     assert steadiness == []
+
+
+def test_model_that_waits_for_a_steady_machine_holds_up_no_other(
+    tmp_path: Path, activity: Activity, steadiness: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner_module, "ROUNDS", 1)  # no pause between rounds
+    steadiness += [False, True]
+    first, second = Model(), Model()
+    second.sha256 = "another"
+    tuner = Tuner("background", 2, PlanCache(str(tmp_path), "runtime", "processor"), activity, quiet_seconds=600.0)
+
+    tuner.offer(first)
+    tuner.offer(second)
+
+    second.wait(2)
+    tuner.close()
+    assert (second.plans[-1].origin, first.plans) == ("tuned", [default_plan(2)])
 
 
 def test_warm_up_on_an_unsteady_machine_leaves_the_default_and_keeps_no_plan(

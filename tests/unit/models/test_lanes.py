@@ -1,7 +1,10 @@
 """A model that changes the way it runs: by plan, alone, joined, and by another execution provider."""
 
+import shutil
+import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from onnx import TensorProto, helper
 
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import InferenceFailed, ModelUnavailable
+from inference.models import session_factory
 from inference.models.repository import ModelRepository
 from inference.models.rows import check_rows, join_rows, split_rows
 from inference.models.runtime import CPU, choose_providers, name_runtime
@@ -49,6 +53,56 @@ def test_run_that_is_alone_gives_what_any_run_gives(digits: ModelSession) -> Non
     assert (digits.plan, digits.has_idle_lane) == (WIDE, True)
     np.testing.assert_allclose(digits.run(item, is_alone=True)["logits"], before, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(digits.run(item)["logits"], before)
+
+
+def _prepared_folders() -> list[Path]:
+    return [*Path(tempfile.gettempdir()).glob("onnxfn-weights-*")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has mapped")
+def test_both_lanes_map_the_same_weights_and_leave_no_file(
+    digits: ModelSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    digits.adopt(WIDE)
+
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+    assert len(mapped) >= 2
+    assert len({line.split()[4] for line in mapped}) == 1  # one inode
+    assert _prepared_folders() == []
+
+
+@pytest.mark.parametrize("obstacle", ["no folder", "no room"])
+def test_lanes_have_weights_of_their_own_where_none_can_be_prepared(
+    digits: ModelSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    if obstacle == "no folder":
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    else:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    (item,) = images(1)
+    before = digits.run(item)["logits"]
+
+    digits.adopt(WIDE)
+
+    assert digits.has_idle_lane
+    np.testing.assert_allclose(digits.run(item, is_alone=True)["logits"], before, rtol=1e-4, atol=1e-5)
+    assert _prepared_folders() == []
+
+
+def test_lanes_that_give_other_outputs_are_not_adopted(digits: ModelSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong:
+        def run(self, *_: Any) -> Any:
+            return [np.full((1, 10), 3.0, np.float32)]
+
+    monkeypatch.setattr(session_factory, "_open_prepared", lambda *_: Wrong())
+
+    with pytest.raises(ModelUnavailable, match="other outputs"):
+        digits.adopt(WIDE)
+
+    assert digits.plan is None
+    assert not digits.has_idle_lane
 
 
 def test_plan_without_an_idle_lane_needs_no_other_session(
@@ -102,11 +156,11 @@ def test_no_more_runs_go_at_once_than_the_plan_says(digits: ModelSession) -> Non
 
 
 def test_what_is_timed_runs_zeros_and_checks_the_rows(digits: ModelSession) -> None:
-    run = digits.open_run(2, spinning=False)
-
-    assert run is not None
-    run(1)
-    run(4)
+    with digits.trial() as open_run:
+        assert open_run is not None
+        run = open_run(2, False)
+        run(1)
+        run(4)
 
 
 def test_model_that_gives_one_row_for_many_items_cannot_be_joined(tmp_path: Path) -> None:
@@ -118,12 +172,14 @@ def test_model_that_gives_one_row_for_many_items_cannot_be_joined(tmp_path: Path
         inputs={"input": (TensorProto.FLOAT, ["batch", 1, 2, 2])},
         outputs={"logits": (TensorProto.FLOAT, [None, 4])},
     )
-    run = load_ready_session(write_version(tmp_path, model)).open_run(1, spinning=False)
+    session = load_ready_session(write_version(tmp_path, model))
 
-    assert run is not None
-    run(1)
-    with pytest.raises(InferenceFailed, match="1 rows of logits for 4 items"):
-        run(4)
+    with session.trial() as open_run:
+        assert open_run is not None
+        run = open_run(1, False)
+        run(1)
+        with pytest.raises(InferenceFailed, match="1 rows of logits for 4 items"):
+            run(4)
 
 
 def test_declared_execution_is_what_the_tuner_is_told(tmp_path: Path) -> None:
