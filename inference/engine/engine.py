@@ -20,6 +20,10 @@ from inference.engine.core_pool import CorePool
 from inference.engine.stuck import StuckWatch
 from inference.errors import DeadlineExceeded, Overloaded
 
+#: Who was served beside others is thought to come again with them, for the time that so many pieces of work take. Two
+#: callers that come again at once would else be alone by turns, and each run with every core hold up the other.
+COMPANY_RUNS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -39,16 +43,27 @@ class Computed[T]:
 class Engine:
     """A fixed number of cores, each with a thread, shared by everything this process computes."""
 
-    def __init__(self, cores: int, max_waiting: int, on_stuck: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        cores: int,
+        max_waiting: int,
+        on_stuck: Callable[[], None] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` tells seconds that never go back."""
         self.cores = cores
+        self._clock = clock
         self._stuck = StuckWatch(on_stuck)
         self._capacity = cores + max_waiting
         self._admitted = 0
         self._cores = CorePool(cores, self._note_ended)
         #: Seconds one piece of work held a core, smoothed: the base of Retry-After.
         self._busy_seconds = 0.05
-        #: When work was last admitted or ended, by the monotonic clock.
-        self._active_at = time.monotonic()
+        #: When work was last admitted or ended.
+        self._active_at = clock()
+        #: When more than one interactive image was last admitted at once.
+        self._company_at = float("-inf")
 
     @contextmanager
     def admit(self) -> Iterator[Permit]:
@@ -56,10 +71,12 @@ class Engine:
         if self._admitted >= self._capacity:
             raise Overloaded(retry_after_seconds=self._busy_seconds * self._admitted / self.cores)
         self._admitted += 1
-        self._active_at = time.monotonic()
+        self._active_at = self._clock()
         try:
             yield Permit(interactive=True)
         finally:
+            if self._admitted > 1:
+                self._company_at = self._clock()
             self._admitted -= 1
 
     def admit_batch(self) -> Permit:
@@ -108,10 +125,10 @@ class Engine:
         """Tell a piece of work, on its own thread, whether it is the only one; if so it has every core inside.
 
         Work that comes meanwhile waits until the block ends, so the block is one run of a model and no more. False
-        where it is not `wanted`.
+        where it is not `wanted`, and for a moment after others were there.
         """
         # Who is admitted and fetches, or is read from a socket, wants a core any moment.
-        is_alone = wanted and self._admitted <= 1 and self._cores.take_spare()
+        is_alone = wanted and self._admitted <= 1 and not self._had_company() and self._cores.take_spare()
         try:
             yield is_alone
         finally:
@@ -121,11 +138,14 @@ class Engine:
     def is_quiet(self, seconds: float) -> bool:
         """Tell, on any thread, whether nothing was admitted or computed for so long."""
         is_empty = not self._admitted and self._cores.is_unused
-        return is_empty and time.monotonic() - self._active_at >= seconds
+        return is_empty and self._clock() - self._active_at >= seconds
+
+    def _had_company(self) -> bool:
+        return self._clock() - self._company_at < COMPANY_RUNS * self._busy_seconds
 
     def _note_ended(self, seconds: float) -> None:
         self._busy_seconds += 0.1 * (seconds - self._busy_seconds)
-        self._active_at = time.monotonic()
+        self._active_at = self._clock()
 
     async def run_blocking[T](self, work: Callable[[], T]) -> T:
         """Run rare long work (loading a model) beside the cores, on a thread of asyncio's own pool."""

@@ -200,7 +200,20 @@ async def test_work_is_alone_when_nothing_else_computes_or_was_admitted(pair: En
         assert (await pair.compute(permit, lambda: alone(pair), soon())).value
         with pair.admit():
             assert not (await pair.compute(permit, lambda: alone(pair), soon())).value
-        assert (await pair.compute(permit, lambda: alone(pair), soon())).value
+
+
+async def test_work_is_not_alone_as_long_as_its_company_may_come_back() -> None:
+    now = [100.0]
+    pair = Engine(cores=2, max_waiting=4, clock=lambda: now[0])
+    with pair.admit() as permit:
+        with pair.admit():
+            pass
+        beside = (await pair.compute(permit, lambda: alone(pair), soon())).value
+        now[0] += 1.0
+        later = (await pair.compute(permit, lambda: alone(pair), soon())).value
+    pair.close()
+
+    assert (beside, later) == (False, True)
 
 
 async def test_work_is_not_alone_beside_other_work(pair: Engine) -> None:
