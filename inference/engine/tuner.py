@@ -110,6 +110,8 @@ class Tuner:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        #: Whether a model took up a plan since memory was last given back; what it ran by may have been in use then.
+        self._has_replaced = False
 
     def offer(self, model: Tunable) -> None:
         """Give a model its default plan, and have it tuned when it suits; at once with `warm-up`. On any thread.
@@ -159,8 +161,11 @@ class Tuner:
                 if due and (due[0].found or self._is_quiet(self._quiet_seconds)):
                     self._pending.remove(due[0])
                     return due[0]
+                if self._has_replaced and self._is_quiet(self._quiet_seconds):
+                    give_back_freed_memory()
+                    self._has_replaced = False
                 later = min((pending.not_before - now for pending in self._pending), default=None)
-                self._changed.wait(self._quiet_seconds / 2 if due else later)
+                self._changed.wait(self._quiet_seconds / 2 if due or self._has_replaced else later)
         return None
 
     def _is_free(self) -> bool:
@@ -175,6 +180,7 @@ class Tuner:
             if not pending.found:
                 self._cache.write(_key(model), self._cores, plan)
             model.adopt(plan)
+            self._has_replaced = True
         except Interrupted:
             return False
         except Unsteady:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
@@ -66,9 +67,17 @@ def explain(exc: Exception, version: ModelVersion) -> str:
     return _ABSOLUTE_PATH.sub("", message).strip()[:_MAX_REASON_CHARACTERS]
 
 
-def session_options(threads: int, *, spinning: bool = False) -> Any:
-    """Return `onnxruntime.SessionOptions` for runs on so many threads."""
+def session_options(threads: int, *, spinning: bool = False, own_arena: bool = False) -> Any:
+    """Return `onnxruntime.SessionOptions` for runs on so many threads.
+
+    What runs compute lies in one arena for all sessions of the process, so that it is as large as what is computed at
+    once, not as the sum of all models; `own_arena` is for a session whose runs need more than any that serves.
+    """
     options = onnxruntime.SessionOptions()
+    if not own_arena and _has_shared_arena():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # Weights go with their session.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
@@ -77,6 +86,26 @@ def session_options(threads: int, *, spinning: bool = False) -> Any:
     # What goes wrong comes back as an exception; on stderr it would say where the files lie.
     options.log_severity_level = _LOG_SEVERITY_FATAL
     return options
+
+
+def shrinking_run_options() -> Any:
+    """Return `onnxruntime.RunOptions` for a run after which the arena gives back what no run uses."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+@cache
+def _has_shared_arena() -> bool:
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    try:
+        # The defaults: no bound, and it grows by doubling.
+        onnxruntime.create_and_register_allocator(info, onnxruntime.OrtArenaCfg(0, -1, -1, -1))
+    except Exception:  # onnxruntime's errors have no common base; each session has an arena of its own then
+        return False
+    return True
 
 
 def _create(version: ModelVersion, threads: int, spinning: bool, providers: Sequence[str]) -> Any:

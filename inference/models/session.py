@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from inference.engine.heap import give_back_freed_memory
@@ -36,7 +35,7 @@ from inference.models.manifest import (
 )
 from inference.models.postprocess import check_outputs
 from inference.models.rows import check_rows
-from inference.models.runtime import CPU, create_session, explain
+from inference.models.runtime import CPU, create_session, explain, shrinking_run_options
 from inference.models.session_factory import SessionFactory, Way
 from inference.models.signature import Signature, TensorInfo, read_signature
 from inference.models.spec import ModelSpec, resolve_spec
@@ -157,8 +156,8 @@ class ModelSession:
         if zeros is None or self._factory is None:
             yield None
             return
-        # Not the session that serves: what its arena takes for a run of many items it would never give back.
-        with self._factory.sharing() as create:
+        # Not the session that serves, nor its arena: a run of many items takes more than it will ever need.
+        with self._factory.sharing(own_arena=True) as create:
             yield lambda threads, spinning: partial(self._run_zeros, create(Way(threads, spinning)), zeros)
 
     def _run_zeros(self, session: Any, zeros: Mapping[str, NDArray[Any]], items: int) -> None:
@@ -195,8 +194,11 @@ class ModelSession:
     def run_bounded(
         self, tensors: Mapping[str, NDArray[Any]], *, timeout_seconds: float = WARM_TIMEOUT_SECONDS
     ) -> dict[str, NDArray[Any]]:
-        """Return the outputs by name; a run that takes longer is ended. Errors: see `run_tensors`."""
-        run_options = onnxruntime.RunOptions()
+        """Return the outputs by name; a run that takes longer is ended. Errors: see `run_tensors`.
+
+        As such runs are rare, and the first of a model, the arena gives back what models that were dropped had needed.
+        """
+        run_options = shrinking_run_options()
         timer = threading.Timer(timeout_seconds, setattr, (run_options, "terminate", True))
         timer.daemon = True
         timer.start()

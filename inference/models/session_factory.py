@@ -57,7 +57,7 @@ class SessionFactory:
         return session
 
     @contextmanager
-    def sharing(self) -> Iterator[Callable[[Way], Any]]:
+    def sharing(self, *, own_arena: bool = False) -> Iterator[Callable[[Way], Any]]:
         """Yield a function that makes sessions of one copy of the weights; they outlive the block.
 
         onnxruntime maps the weights from a prepared file. Where that cannot be made (another execution provider, no
@@ -69,7 +69,7 @@ class SessionFactory:
             except Exception as exc:  # onnxruntime's errors have no common base, and there is another way
                 _log.info("weights not shared", extra={"action": "weights_not_shared", "reason": type(exc).__name__})
                 prepared = None
-            yield self.create if prepared is None else partial(_open_prepared, prepared)
+            yield self.create if prepared is None else partial(_open_prepared, prepared, own_arena)
 
     def _prepare(self, stack: ExitStack) -> Path:
         """Return a file of the graph as optimised for this machine, beside it the weights as its kernels read them.
@@ -89,8 +89,8 @@ class SessionFactory:
         return folder / MODEL_NAME
 
 
-def _open_prepared(path: Path, way: Way) -> Any:
-    options = session_options(way.threads, spinning=way.spinning)
+def _open_prepared(path: Path, own_arena: bool, way: Way) -> Any:
+    options = session_options(way.threads, spinning=way.spinning, own_arena=own_arena)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(path, options, providers=[CPU])
