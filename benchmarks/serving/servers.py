@@ -24,6 +24,7 @@ from benchmarks.batch.workloads import Workload
 from benchmarks.serving.environments import ROOT, prepare
 from benchmarks.serving.load import Requests
 from benchmarks.serving.photos import Photos
+from inference.models.session_factory import FOLDER_PREFIX
 
 PEERS = ("azureml", "litserve", "bentoml")
 OWN = "onnx-functions"
@@ -76,14 +77,22 @@ class Server:
     cold_seconds: float
 
     def resident(self) -> Mapping[str, float]:
-        """Return MiB by process: its role and resident memory, the server's own first."""
+        """Return MiB by process: its role and resident memory, the server's own first.
+
+        Weights that two sessions of one process map are in memory, and count, once.
+        """
         main = psutil.Process(self.process.pid)
         found = {}
         for process in (main, *main.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 role = "worker" if "devhost.worker" in process.cmdline() else "process"
-                found[f"{role} {process.pid}"] = process.memory_info().rss / MIB
+                found[f"{role} {process.pid}"] = _resident_bytes(process) / MIB
         return found
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    twice = [mapped for mapped in process.memory_maps(grouped=False) if FOLDER_PREFIX in mapped.path]
+    return int(process.memory_info().rss - sum(mapped.rss - mapped.pss for mapped in twice))
 
 
 @dataclass(frozen=True, slots=True)

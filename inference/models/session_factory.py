@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("inference.models")
 
+#: Of the folders, gone in a moment, whose files the weights are mapped from.
+FOLDER_PREFIX = "onnxfn-weights-"
+
 _WEIGHTS_NAME = "weights"
 
 #: What is prepared takes up to twice the model's files: a layout of a kernel's own stands beside the original.
@@ -77,7 +80,7 @@ class SessionFactory:
         Source of the options: onnxruntime_session_options_config_keys.h of onnxruntime 1.31.
         """
         # Mappings outlive the folder; their memory is the page cache's, and the system may take it back.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxfn-weights-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX)))
         if shutil.disk_usage(folder).free < _DISK_FACTOR * sum(size for _, _, size, _, _ in self.stamps.values()):
             raise OSError("no room")
         options = session_options(1)
