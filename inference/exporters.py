@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from inference.errors import SettingsError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
 
 SERVICE_NAME = "onnx-functions"
 _KINDS = ("otlp", "console", "none")
@@ -25,29 +26,32 @@ def configure(environ: Mapping[str, str], version: str) -> None:
     """Install tracer and meter providers for this process.
 
     `OTEL_TRACES_EXPORTER` and `OTEL_METRICS_EXPORTER` choose among otlp, console and none; when they are unset, an OTLP
-    endpoint means otlp. With no exporter spans are still made, so that dead letters carry a trace id.
+    endpoint means otlp.
 
     Raises SettingsError.
     """
-    if isinstance(trace.get_tracer_provider(), TracerProvider):
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
+    to_azure = environ.get("APPLICATIONINSIGHTS_CONNECTION_STRING")
+    traces, meters = ([], []) if to_azure else (_exporters(environ, "TRACES"), _exporters(environ, "METRICS"))
+    if not (to_azure or traces or meters):
+        return
+    # Imported here, as all of the SDK: a cold start that exports nothing does not pay for it.
+    from opentelemetry.sdk.resources import Resource
+
     resource = Resource.create(
         {"service.name": environ.get("OTEL_SERVICE_NAME", SERVICE_NAME), "service.version": version}
     )
-    if environ.get("APPLICATIONINSIGHTS_CONNECTION_STRING"):
+    if to_azure:
         # Imported here: it takes most of a second, and only Azure needs it.
         from azure.monitor.opentelemetry import configure_azure_monitor
 
         configure_azure_monitor(resource=resource, logger_name="inference")
         return
-    kinds = _exporters(environ, "TRACES")
-    # Ids are made all the same, for dead letters and logs; a span that nobody exports costs a tenth of a recorded one.
-    tracers = TracerProvider(resource=resource, sampler=None if kinds else ALWAYS_OFF)
-    for kind in kinds:
-        tracers.add_span_processor(_span_processor(kind))
-    trace.set_tracer_provider(tracers)
-    if kinds := _exporters(environ, "METRICS"):
-        _install_meters(kinds, resource)
+    if traces:
+        _install_tracers(traces, resource)
+    if meters:
+        _install_meters(meters, resource)
 
 
 def _exporters(environ: Mapping[str, str], signal: str) -> list[str]:
@@ -60,7 +64,18 @@ def _exporters(environ: Mapping[str, str], signal: str) -> list[str]:
     return [kind for kind in kinds if kind != "none"]
 
 
+def _install_tracers(kinds: Iterable[str], resource: Resource) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracers = TracerProvider(resource=resource)
+    for kind in kinds:
+        tracers.add_span_processor(_span_processor(kind))
+    trace.set_tracer_provider(tracers)
+
+
 def _span_processor(kind: str) -> SpanProcessor:
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+
     if kind == "console":
         return SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stderr))
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -69,7 +84,6 @@ def _span_processor(kind: str) -> SpanProcessor:
 
 
 def _install_meters(kinds: Iterable[str], resource: Resource) -> None:
-    # Imported here: a cold start without an exporter does not pay for it.
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 

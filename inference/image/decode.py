@@ -7,22 +7,11 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
-
-# Pillow would otherwise import all its forty plugins when it meets the first TIFF or WebP.
-from PIL import (  # noqa: F401  # isort: skip
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    MpoImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
 from inference.image.formats import identify
@@ -32,6 +21,9 @@ from inference.settings import ImageLimits
 # Our own limits are checked straight after open. Pillow's guard would print a warning at half its limit and, at 179
 # million pixels, overrule a larger limit that an operator has set.
 Image.MAX_IMAGE_PIXELS = None
+
+#: Formats that Pillow knows only by a plugin which it has to be given; by itself it would import all forty.
+_PLUGINS = {"AVIF": "PIL.AvifImagePlugin", "TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
 
 #: A JPEG is decoded smaller only to sizes that are at least this many times the target, so that the filter which
 #: makes the rest of the way still has two source pixels for each of its own. Pillow's `thumbnail` takes the same
@@ -83,6 +75,8 @@ def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None =
     Raises InvalidImage, UnsupportedImage, ImageTooLarge.
     """
     name = identify(data)
+    if plugin := _PLUGINS.get(name):
+        import_module(plugin)
     try:
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
             _check_size(image.size, limits)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
+from inference import telemetry
+
 PROGRAM = """\
 import json
 from opentelemetry import metrics, trace
@@ -81,13 +83,6 @@ def test_a_span_continues_the_trace_of_its_message_and_a_failed_one_tells_its_co
     assert "secret" not in json.dumps(told)
 
 
-def test_without_an_sdk_nothing_is_traced_and_nothing_fails() -> None:
-    program = "from inference import telemetry\nimport json\n"
-    program += "with telemetry.span('x'): print(json.dumps([telemetry.traceparent(), telemetry.trace_id()]))"
-
-    assert run(program) == [None, None]
-
-
 def test_stage_makes_no_span_within_one_that_is_not_recorded() -> None:
     program = (
         PROGRAM.replace("TracerProvider()", "TracerProvider(sampler=ALWAYS_OFF)")
@@ -103,3 +98,21 @@ def test_stage_makes_no_span_within_one_that_is_not_recorded() -> None:
     assert told["spans"] == []
     assert told["timings"]["queue"] == 250.0
     assert [point for point in told["points"] if point[0] == "inference.stage.duration"]
+
+
+def test_a_trace_that_nobody_records_keeps_its_id_from_span_to_span() -> None:
+    """No provider is set in the tests' own process, as in a service that exports nothing."""
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    with telemetry.span("request"):
+        begun = telemetry.trace_id()
+        with telemetry.span("batch.item", parent=parent):
+            inherited, travelling = telemetry.trace_id(), telemetry.traceparent()
+        with telemetry.span("batch.finish"):
+            assert telemetry.trace_id() == begun
+
+    assert begun is not None
+    assert inherited == parent.split("-")[1]
+    assert travelling is not None
+    assert travelling.split("-")[1] == inherited
+    assert telemetry.trace_id() is None
