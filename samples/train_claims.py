@@ -19,10 +19,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from inference.models.loading import load_session
 from inference.models.manifest import MODEL_NAME, write_manifest
 from inference.models.postprocess import postprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession
 from inference.models.tasks.text import encode_text
 from samples.claims_data import LABELS, Claims, load_claims
 

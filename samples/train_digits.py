@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.models.loading import load_session
 from inference.models.manifest import MODEL_NAME, write_manifest
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession
 from samples.convolutional_network import Adam, Array, Parameters, export_onnx, initial_parameters, loss_gradients
 from samples.digits_data import Scans, decode_scan, load_scans
 

@@ -19,10 +19,11 @@ from benchmarks.batch.processes import Machine
 from inference.engine import available_cores
 from inference.image import decode
 from inference.models.geometry import Frame
+from inference.models.loading import load_ready_session
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from inference.settings import ImageLimits
 
 

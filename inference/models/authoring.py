@@ -18,10 +18,10 @@ from inference.models.catalog import is_model_name, is_version
 from inference.models.declaration import DECLARATION_NAME, Declaration
 from inference.models.golden import write_golden
 from inference.models.inspection import Inspection, ScoredFile, describe_tensor, inspect_version, score_file
+from inference.models.loading import DEFAULT_LABELS_NAME, read_model_signature
 from inference.models.manifest import MANIFEST_NAME, MODEL_NAME, SCRIPT_NAME, read_manifest_bytes, write_manifest
 from inference.models.publication import VersionExists
 from inference.models.repository import ModelRepository, ModelVersion
-from inference.models.session import DEFAULT_LABELS_NAME, read_model_signature
 from inference.models.signature import Signature
 from inference.models.spec import resolve_spec
 

@@ -11,16 +11,14 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import InferenceError, ModelUnavailable
 from inference.models.manifest import Manifest, read_listed_file
-
-if TYPE_CHECKING:
-    from inference.models.session import ModelSession
+from inference.models.session import ModelSession
 
 INPUT_NAME = "golden-input.npz"
 OUTPUT_NAME = "golden-output.npz"

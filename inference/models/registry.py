@@ -16,9 +16,10 @@ from typing import Any
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable, NotFound
 from inference.models.catalog import SERVING_NAME, PublishedModel, Release, parse_reference
+from inference.models.loading import load_ready_session
 from inference.models.repository import ModelVersion
 from inference.models.route import Route, renewed
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from inference.models.session_cache import RETRY_FAILED_AFTER_SECONDS, SessionCache, Slot, State
 from inference.models.source import ModelSource
 from inference.models.watch import RepositoryWatch

@@ -1,6 +1,6 @@
 """The model repository on disk: which models and versions are published, and which version serves.
 
-It refuses to look into a version beyond its manifest: `inference.models.session` verifies and loads.
+It refuses to look into a version beyond its manifest: `inference.models.loading` verifies and loads.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,3 +137,12 @@ def _folders(folder: Path, is_wanted: Callable[[str], bool]) -> list[str]:
             return [e.name for e in entries if is_wanted(e.name) and e.is_dir(follow_symlinks=False)]
     except OSError as exc:
         raise ModelUnavailable(f"The model repository cannot be read: {exc.strerror}.") from exc
+
+
+@contextmanager
+def naming(version: ModelVersion) -> Iterator[None]:
+    """Say which version it is about in whatever ModelUnavailable comes out of the block."""
+    try:
+        yield
+    except ModelUnavailable as exc:
+        raise ModelUnavailable(f"{version}: {exc.message}") from exc

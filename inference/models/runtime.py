@@ -9,15 +9,13 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnxruntime
 
 from inference.errors import ModelUnavailable
 from inference.models.manifest import MODEL_NAME
-
-if TYPE_CHECKING:
-    from inference.models.repository import ModelVersion
+from inference.models.repository import ModelVersion
 
 _log = logging.getLogger("inference.models")
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from numpy.typing import NDArray
@@ -24,11 +24,9 @@ from inference.errors import InferenceFailed, InvalidRequest, InvalidText, Model
 from inference.models.declaration import Declaration
 from inference.models.manifest import SCRIPT_NAME, Manifest, read_listed_file
 from inference.models.output_spec import DEFAULT_TOP_K, OutputSpec
+from inference.models.repository import ModelVersion
 from inference.models.session import ModelSession
 from inference.models.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from inference.models.repository import ModelVersion
 
 _log = logging.getLogger("inference.models.script")
 

@@ -1,13 +1,12 @@
-"""A model session: a verified model version, loaded into onnxruntime, with its spec.
+"""A model session: a model version that is loaded, with its spec; how it runs, and by which plan.
 
-It refuses a version whose files are not exactly those of its manifest, and never says where on the disk anything lies.
+It refuses to load anything, and never says where on the disk anything lies.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,37 +17,18 @@ from numpy.typing import NDArray
 from inference.engine.heap import give_back_freed_memory
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
-from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
-from inference.models.golden import check_golden
 from inference.models.lanes import Lanes, open_lanes
-from inference.models.manifest import (
-    MANIFEST_NAME,
-    MODEL_NAME,
-    SCRIPT_NAME,
-    Manifest,
-    check_sizes,
-    parse_manifest,
-    read_listed_file,
-    read_manifest_bytes,
-    verify_files,
-    verify_unchanged,
-)
+from inference.models.manifest import MODEL_NAME, Manifest
 from inference.models.postprocess import check_outputs
+from inference.models.repository import ModelVersion, naming
 from inference.models.rows import check_rows
-from inference.models.runtime import CPU, create_session, explain, shrinking_run_options
+from inference.models.runtime import explain, shrinking_run_options
 from inference.models.session_factory import SessionFactory, Way
 from inference.models.signature import Signature, TensorInfo, read_signature
-from inference.models.spec import ModelSpec, resolve_spec
+from inference.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from inference.engine.measurement import OpenRun
-    from inference.models.repository import ModelVersion
-
-DEFAULT_LABELS_NAME = "labels.txt"
-MAX_DECLARATION_BYTES = 1 << 20
-MAX_LABELS_BYTES = 16 << 20
 
 #: A first run allocates and may be many times slower than later ones, but one that takes this long never ends.
 WARM_TIMEOUT_SECONDS = 60.0
@@ -70,7 +50,7 @@ class ModelSession:
         """`session` has `threads` threads; `factory` makes others of the same model."""
         self.version = version
         self.spec = spec
-        self.signature: Signature = _signature(session)
+        self.signature: Signature = read_signature(session.get_inputs(), session.get_outputs())
         #: The sha256 of model.onnx; of the manifest, where a version has none.
         self.sha256 = manifest.files[MODEL_NAME].sha256 if MODEL_NAME in manifest.files else version.manifest_sha256
         #: The size of the version's files.
@@ -173,7 +153,7 @@ class ModelSession:
         """Run by this plan from now on; runs under way end as they began. Raises ModelUnavailable."""
         if self._factory is None:
             return
-        with _naming(self.version):
+        with naming(self.version):
             lanes = open_lanes(plan, self._lanes, self._threads, self._factory)
             if lanes.loaded is not self._lanes.loaded:
                 self._check_lanes(lanes)
@@ -208,101 +188,6 @@ class ModelSession:
             timer.cancel()
 
 
-def load_ready_session(
-    version: ModelVersion, *, score_scripts: bool = False, providers: Sequence[str] = (CPU,)
-) -> ModelSession:
-    """Load a version, warm it and hold it to its golden files: what is returned may serve. Raises ModelUnavailable."""
-    session = load_session(version, score_scripts=score_scripts, providers=providers)
-    session.warm()
-    with _naming(version):
-        manifest = read_version_manifest(version)
-    check_golden(session, manifest)
-    give_back_freed_memory()
-    return session
-
-
-def read_version_manifest(version: ModelVersion) -> Manifest:
-    """Return the manifest that the version was looked up with. Raises ModelUnavailable when it is another one now."""
-    data = read_manifest_bytes(version.path)
-    if hashlib.sha256(data).hexdigest() != version.manifest_sha256:
-        raise ModelUnavailable(f"{MANIFEST_NAME}: it changed since the version was looked up.")
-    manifest = parse_manifest(data)
-    check_sizes(manifest)
-    return manifest
-
-
-def read_model_signature(version: ModelVersion) -> Signature:
-    """Return what a version's graph declares, its manifest or none aside. Raises ModelUnavailable."""
-    with _naming(version):
-        return _signature(create_session(version, 1))
-
-
-def load_session(
-    version: ModelVersion,
-    *,
-    threads: int | None = None,
-    spinning: bool = False,
-    score_scripts: bool = False,
-    providers: Sequence[str] = (CPU,),
-) -> ModelSession:
-    """Verify a version against its manifest and load it.
-
-    `threads` is how many cores one run uses (default: as `model.toml` says, else 1); `spinning` lets idle threads burn
-    CPU to wake up faster; `score_scripts` allows a version to be served by its own code. Raises ModelUnavailable with
-    the file and the reason.
-    """
-    with _naming(version):
-        manifest = read_version_manifest(version)
-        stamps = version.stamps or verify_files(version.path, manifest)
-        declared, labels = _read_declaration(version, manifest)
-        if SCRIPT_NAME in manifest.files:
-            script = _load_script(version, manifest, declared, labels, is_allowed=score_scripts)
-            verify_unchanged(version.path, stamps)
-            return script
-
-        factory = SessionFactory(version, stamps, providers)
-        threads = threads or declared.execution.threads or 1
-        session = factory.create(Way(threads, spinning))
-        spec = resolve_spec(declared, _signature(session), labels)
-        return ModelSession(version, manifest, spec, session, threads=threads, factory=factory)
-
-
-def _read_declaration(version: ModelVersion, manifest: Manifest) -> tuple[Declaration, tuple[str, ...]]:
-    declared = Declaration()
-    if DECLARATION_NAME in manifest.files:
-        data = read_listed_file(version.path, manifest, DECLARATION_NAME, max_bytes=MAX_DECLARATION_BYTES)
-        declared = parse_declaration(data)
-    name = declared.output.labels or (DEFAULT_LABELS_NAME if DEFAULT_LABELS_NAME in manifest.files else None)
-    if name is None:
-        return declared, ()
-    return declared, _parse_labels(name, read_listed_file(version.path, manifest, name, max_bytes=MAX_LABELS_BYTES))
-
-
-def _load_script(
-    version: ModelVersion, manifest: Manifest, declared: Declaration, labels: tuple[str, ...], *, is_allowed: bool
-) -> ModelSession:
-    if not is_allowed:
-        raise ModelUnavailable(f"{SCRIPT_NAME}: the setting INFERENCE_SCORE_SCRIPTS does not allow models' own code.")
-    from inference.models.script import load_script  # few versions have one, and it builds on this module
-
-    return load_script(version, manifest, declared, labels)
-
-
-def _parse_labels(name: str, data: bytes) -> tuple[str, ...]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise ModelUnavailable(f"{name}: it is not UTF-8.") from exc
-    labels = tuple(line.strip() for line in text.rstrip().split("\n"))
-    if "" in labels:
-        raise ModelUnavailable(f"{name}: line {labels.index('') + 1} is empty.")
-    return labels
-
-
-def _signature(session: Any) -> Signature:
-    return read_signature(session.get_inputs(), session.get_outputs())
-
-
 def _zeros(signature: Signature, spec: ModelSpec) -> dict[str, NDArray[Any]] | None:
     """Return an input of zeros or empty strings; None where only a real request can tell a size or a text that fits."""
     if spec.image is not None and spec.input_name is not None:
@@ -326,11 +211,3 @@ def _is_close(actual: Any, expected: Any) -> bool:
 def _zero(tensor: TensorInfo) -> NDArray[Any]:
     shape = tuple(1 if size is None else size for size in tensor.shape)
     return np.full(shape, "", object) if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)
-
-
-@contextmanager
-def _naming(version: ModelVersion) -> Iterator[None]:
-    try:
-        yield
-    except ModelUnavailable as exc:
-        raise ModelUnavailable(f"{version}: {exc.message}") from exc

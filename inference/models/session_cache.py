@@ -18,8 +18,9 @@ from typing import Literal
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable
 from inference.models.catalog import Release
+from inference.models.loading import load_ready_session
 from inference.models.repository import ModelVersion
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from inference.models.source import LocalVersion, ModelSource
 
 logger = logging.getLogger(__name__)

@@ -14,16 +14,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnxruntime
 
 from inference.errors import ModelUnavailable
 from inference.models.manifest import MODEL_NAME, FileStamp, verify_unchanged
+from inference.models.repository import ModelVersion
 from inference.models.runtime import CPU, create_session, session_options
-
-if TYPE_CHECKING:
-    from inference.models.repository import ModelVersion
 
 _log = logging.getLogger("inference.models")
 

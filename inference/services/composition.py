@@ -24,11 +24,12 @@ from inference.http.messages import Handler
 from inference.http.models import ModelRoutes
 from inference.http.score import ScoreRoutes
 from inference.http.status_pages import StatusRoutes
+from inference.models.loading import load_ready_session
 from inference.models.opening import CacheChoice, open_source
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelVersion
 from inference.models.runtime import choose_providers, name_runtime
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from inference.scorer import Fetches, Scorer
 from inference.services.later import Closable, Later, Routed, route_later
 from inference.settings import Settings

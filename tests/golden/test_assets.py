@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from inference.image import decode
+from inference.models.loading import load_session
 from inference.models.manifest import write_manifest
 from inference.models.postprocess import Prediction, postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession
 from inference.settings import ImageLimits
 
 #: The promise of the docs is equal top-5 and scores within 1e-3; pixels are the same, so only float32 sums differ.

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from sklearn.pipeline import Pipeline
 
+from inference.models.loading import load_session
 from inference.models.manifest import compute_manifest, parse_manifest, read_manifest_bytes
 from inference.models.postprocess import postprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession
 from inference.models.tasks.text import encode_text
 from samples.claims_data import LABELS, load_claims
 from samples.train_claims import REQUIRED_ACCURACY, TOLERANCE, export_onnx, score, train_pipeline

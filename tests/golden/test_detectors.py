@@ -14,11 +14,12 @@ import pytest
 
 from inference.image import decode
 from inference.models.geometry import Frame
+from inference.models.loading import load_session
 from inference.models.manifest import write_manifest
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession
 from inference.settings import ImageLimits
 
 #: expected.json cuts coordinates to whole pixels and scores to three places.

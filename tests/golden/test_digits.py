@@ -9,11 +9,12 @@ import onnx
 import pytest
 from PIL import Image
 
+from inference.models.loading import load_session
 from inference.models.manifest import compute_manifest, parse_manifest, read_manifest_bytes
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import ModelSession, load_session
+from inference.models.session import ModelSession
 from samples.digits_data import decode_scan, load_scans
 
 SAMPLES = Path(__file__).parents[2] / "samples"

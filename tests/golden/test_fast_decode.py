@@ -7,10 +7,10 @@ import pytest
 
 from inference.image import decode
 from inference.models.geometry import reduction_target
+from inference.models.loading import load_session
 from inference.models.manifest import write_manifest
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.models.session import load_session
 from inference.settings import ImageLimits
 from tests.golden.test_assets import DECLARATION
 

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from inference.image import decode
+from inference.models.loading import load_session
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
-from inference.models.session import load_session
 from inference.settings import ImageLimits
 from tests.unit.models.published import build_model, write_version
 

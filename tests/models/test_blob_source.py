@@ -17,9 +17,9 @@ import pytest
 from inference.errors import InsufficientStorage, ModelUnavailable, StorageUnavailable
 from inference.models.blob_source import BlobSource
 from inference.models.catalog import Release
+from inference.models.loading import load_ready_session
 from inference.models.manifest import MANIFEST_NAME
 from inference.models.publication import VersionExists, publish_version, remove_version
-from inference.models.session import load_ready_session
 from inference.storage import BlobStore
 from tests.fakes import FakeBlobStore, FakeStorage
 from tests.models.conftest import PREFIX, NewSource

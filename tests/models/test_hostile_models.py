@@ -12,10 +12,11 @@ import onnxruntime
 import pytest
 
 from inference.errors import ModelUnavailable, ModelVersionNotFound
+from inference.models.loading import load_ready_session
 from inference.models.manifest import MANIFEST_NAME, MODEL_NAME, write_manifest
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository, ModelVersion
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from inference.models.source import FolderSource
 from inference.storage import BlobStore
 from tests.models.conftest import PREFIX, NewSource
@@ -160,7 +161,7 @@ import resource, sys
 from pathlib import Path
 from inference.errors import ModelUnavailable
 from inference.models.repository import ModelRepository
-from inference.models.session import load_ready_session
+from inference.models.loading import load_ready_session
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 repository = ModelRepository(Path(sys.argv[1]))
 good = load_ready_session(repository.resolve("good"))

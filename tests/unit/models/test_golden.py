@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from inference.errors import ModelUnavailable
 from inference.models.golden import INPUT_NAME, MAX_GOLDEN_BYTES, OUTPUT_NAME, write_golden
+from inference.models.loading import load_ready_session
 from inference.models.repository import ModelVersion
-from inference.models.session import load_ready_session
 from tests.unit.models.published import build_model, pixels_as_logits, write_version
 
 PIXELS = np.array([[[[1, 2], [3, 4]]]], np.float32)

@@ -15,10 +15,11 @@ from onnx import TensorProto, helper
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import InferenceFailed, ModelUnavailable
 from inference.models import session_factory
+from inference.models.loading import load_ready_session
 from inference.models.repository import ModelRepository
 from inference.models.rows import check_rows, join_rows, split_rows
 from inference.models.runtime import CPU, choose_providers, name_runtime
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from tests.unit.models.published import build_model, pixels_as_logits, write_version
 
 SAMPLES = Path(__file__).parents[3] / "samples/models"

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
+from inference.models.loading import load_ready_session
 from inference.models.manifest import MANIFEST_NAME, write_manifest
 from inference.models.registry import ModelRegistry, State
 from inference.models.repository import ModelRepository, ModelVersion
-from inference.models.session import ModelSession, load_ready_session
+from inference.models.session import ModelSession
 from inference.models.source import FolderSource
 from tests.unit.models.published import pixels_as_logits, reshape_to_three, write_version
 

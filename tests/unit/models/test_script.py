@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from inference.errors import InferenceFailed, InvalidRequest, InvalidText, ModelUnavailable
+from inference.models.loading import load_ready_session, load_session
 from inference.models.manifest import write_manifest
 from inference.models.repository import ModelRepository, ModelVersion
 from inference.models.script import MODEL_FOLDER_VARIABLE, ScriptSession
-from inference.models.session import load_ready_session, load_session
 from tests.unit.models.published import pixels_as_logits, write_version
 
 #: As Azure ML's documentation writes them.

@@ -15,9 +15,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from inference.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable
+from inference.models.loading import load_session
 from inference.models.manifest import MANIFEST_NAME, write_manifest
 from inference.models.repository import ModelRepository, ModelVersion
-from inference.models.session import load_session
 from tests.unit.models.published import Shape, build_model, pixels_as_logits, weighted_model, write_version
 
 LABELS = ["a", "b", "c", "d"]
