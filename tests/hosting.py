@@ -53,10 +53,13 @@ class HostProcess:
         *,
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        launcher: Sequence[str] = (),
     ) -> None:
+        """`launcher` is a command that becomes the one that follows it, as `nice` and `env` do."""
         self.app_dir = app_dir
         self._environment = environment or {}
         self._arguments = arguments
+        self._launcher = launcher
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._lines: list[str] = []
@@ -95,7 +98,7 @@ class HostProcess:
         self._lines = []
         command = [sys.executable, "-m", "devhost", "--script-root", str(self.app_dir), "--port", "0"]
         self._process = subprocess.Popen(
-            [*command, *self._arguments],
+            [*self._launcher, *command, *self._arguments],
             cwd=_REPOSITORY,
             env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,

@@ -68,9 +68,9 @@ class Site:
         }
 
     @asynccontextmanager
-    async def serving(self, **settings: str) -> AsyncIterator[HostProcess]:
+    async def serving(self, *, launcher: Sequence[str] = (), **settings: str) -> AsyncIterator[HostProcess]:
         """Run a host; the proxy answers it meanwhile, so nothing here may block the loop."""
-        host = HostProcess(ROOT, environment=self.environment(**settings))
+        host = HostProcess(ROOT, environment=self.environment(**settings), launcher=launcher)
         await asyncio.to_thread(host.start)
         try:
             yield host
