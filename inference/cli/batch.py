@@ -173,7 +173,8 @@ def _finish(reply: dict[str, Any], json: bool) -> None:
     else:
         _print_status(reply)
     if reply["state"] != "succeeded":
-        raise Failure(f"The batch {reply['batch_id']} ended as {reply['state']}.")
+        why = f": {_why(reply['error'])}" if reply.get("error") else "."
+        raise Failure(f"The batch {reply['batch_id']} ended as {reply['state']}{why}")
 
 
 def _print_status(reply: dict[str, Any]) -> None:
@@ -181,4 +182,10 @@ def _print_status(reply: dict[str, Any]) -> None:
 
     errors = ", ".join(f"{code} {count}" for code, count in (reply.get("errors") or {}).items())
     names = ("batch_id", "state", "total", "succeeded", "failed", "pending", "created_at", "updated_at", "eta_seconds")
-    print_fields([*((name, reply.get(name)) for name in names), ("errors", errors or None)])
+    refusal = _why(reply["error"]) if reply.get("error") else None
+    print_fields([*((name, reply.get(name)) for name in names), ("errors", errors or None), ("error", refusal)])
+
+
+def _why(error: dict[str, Any]) -> str:
+    """Return why a manifest could not become a batch, as a person reads it."""
+    return f"{error['message']} ({error['code']})"

@@ -177,6 +177,19 @@ def test_status_is_read_by_a_person(onnxfn: Program, service: Service) -> None:
     assert lines[-1] == "errors      image_not_found 1"
 
 
+def test_a_manifest_that_could_not_become_a_batch_says_why(onnxfn: Program, service: Service, write: Write) -> None:
+    error = {"code": "invalid_manifest", "message": "Line 3 has no url."}
+    service.answer("POST /api/batches", ACCEPTED)
+    service.answer("GET /api/batches/b", {**STATUS, "state": "failed", "total": 0, "errors": {}, "error": error})
+
+    assert onnxfn("batch", "status", "b").out.splitlines()[-1] == "error       Line 3 has no url. (invalid_manifest)"
+    done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--wait")
+    assert (done.code, done.err) == (
+        1,
+        "onnxfn: The batch b ended as failed: Line 3 has no url. (invalid_manifest)\n",
+    )
+
+
 @pytest.mark.parametrize(("command", "method"), [("status", "GET"), ("cancel", "DELETE")])
 def test_status_and_cancel_in_json_are_the_services_reply(
     onnxfn: Program, service: Service, command: str, method: str
