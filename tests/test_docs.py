@@ -11,7 +11,7 @@ from inference.http.statuses import status_of
 from inference.settings import declared
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "samples/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_every_setting_is_in_the_table_as_the_code_declares_it() -> None:
@@ -34,7 +34,7 @@ def test_every_setting_has_a_local_value_in_the_sample() -> None:
 def test_every_error_code_is_in_the_table_with_its_status_and_whether_it_is_tried_again() -> None:
     text = (ROOT / "docs/reference/errors.md").read_text()
     rows = set(re.findall(r"^\| `(\w+)` \| (\d+) \| (yes|no) \|", text, re.MULTILINE))
-    abstract = {"item_rejected", "origin_failed", "not_found", "unavailable"}
+    abstract = {"item_rejected", "origin_failed", "unavailable"}
 
     assert rows >= {
         (error.code, str(status_of(error)), "yes" if error.retryable else "no")
@@ -48,6 +48,22 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_to_headings_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors, f"{page.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    folders = "benchmarks|devhost|docs|inference|infra|samples|scripts|tests"
+    for name in re.findall(rf"(?<=`)(?:{folders})/[\w./-]+", page.read_text()):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
 def test_nothing_committed_names_the_machines_this_was_built_on() -> None:
