@@ -84,7 +84,7 @@ def inspect_version(version: ModelVersion, *, score_scripts: bool) -> Inspection
 
     def warm(session: ModelSession) -> str:
         session.warm()
-        return "one run on zeros"
+        return "init() alone, run() was not called" if SCRIPT_NAME in manifest.files else "one run on zeros"
 
     def compare(session: ModelSession, manifest: Manifest) -> str:
         check_golden(session, manifest)

@@ -152,7 +152,8 @@ def test_check_runs_the_score_py_of_a_version_only_where_that_is_allowed(
 
     assert (refused.code, ran.exists()) == (1, False)
     assert "INFERENCE_SCORE_SCRIPTS=true, a check where that is set or with --score-scripts." in refused.err
-    assert onnxfn(*check, "--score-scripts").code == 0
+    allowed = onnxfn(*check, "--score-scripts")
+    assert (allowed.code, "init() alone, run() was not called" in allowed.out) == (0, True)
     assert ran.exists()
     monkeypatch.setenv("INFERENCE_SCORE_SCRIPTS", "true")
     assert onnxfn(*check).code == 0
