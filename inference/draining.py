@@ -44,6 +44,10 @@ class Draining:
         """Return once it is."""
         await self._set.wait()
 
+    async def wait_until_idle(self) -> None:
+        """Return once nothing is under way."""
+        await self._idle.wait()
+
     @contextmanager
     def work(self) -> Iterator[None]:
         """Mark one request or message as under way."""
@@ -76,7 +80,7 @@ class Draining:
 
     async def _end(self, close: Callable[[], Awaitable[None]]) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
+            await asyncio.wait_for(self.wait_until_idle(), DRAIN_SECONDS)
         await close()
         await asyncio.sleep(LINGER_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -16,6 +16,7 @@ from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.errors import InvalidManifest, ModelUnavailable
 from inference.scorer import ScoreParameters, Scorer, Source
+from inference.validation import explain_problem
 
 
 class PinnedScorer:
@@ -53,6 +54,4 @@ def read_parameters(parameters: Mapping[str, Any]) -> ScoreParameters:
     try:
         return ScoreParameters.model_validate(parameters)
     except ValidationError as exc:
-        problem = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in ("parameters", *problem["loc"]))
-        raise InvalidManifest(f"{where}: {problem['msg']}.") from None
+        raise InvalidManifest(explain_problem(exc, under="parameters")) from None

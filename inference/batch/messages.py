@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from inference.batch.layout import check_batch_id
 from inference.errors import InvalidManifest, InvalidMessage
+from inference.validation import explain_problems
 
 VERSION: Literal[1] = 1
 
@@ -72,7 +73,7 @@ class ManifestMessage(BaseModel):
         try:
             return cls.model_validate(value)
         except ValidationError as exc:
-            raise InvalidManifest(explain(exc)) from None
+            raise InvalidManifest(explain_problems(exc)) from None
 
     def encode(self) -> bytes:
         """Return the message as JSON, without what was not given."""
@@ -112,7 +113,7 @@ class WorkMessage(BaseModel):
             message = cls.model_validate_json(body)
             check_batch_id(message.batch_id)
         except ValidationError as exc:
-            raise InvalidMessage(explain(exc)) from None
+            raise InvalidMessage(explain_problems(exc)) from None
         except InvalidManifest as exc:
             raise InvalidMessage(exc.message) from None
         return message
@@ -175,16 +176,6 @@ def read_json(body: bytes) -> Any:
         raise InvalidManifest(str(exc)) from None
     _check_encodable(value)
     return value
-
-
-def explain(exc: ValidationError) -> str:
-    """Return the first few problems as one sentence, without the values, which may hold secrets."""
-    problems = []
-    for error in exc.errors(include_url=False, include_input=False, include_context=False)[:3]:
-        where = ".".join(map(str, error["loc"]))
-        what = error["msg"].removeprefix("Value error, ")
-        problems.append(f"{where}: {what}" if where else what)
-    return "; ".join(problems)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from werkzeug.http import parse_options_header
 
 from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
-from inference.http.validation import explain_problem
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
+from inference.validation import explain_problem
 
 #: The query parameters of raw bodies and GET; `code` is the Functions key.
 _PARAMETERS: Mapping[str, type[int] | type[float]] = {

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import InvalidRequest, UnsupportedMediaType
 from inference.http.messages import Request
-from inference.http.validation import explain_problem
+from inference.validation import explain_problem
 
 
 class Selection(BaseModel):

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
+from inference.validation import explain_problem
 
 SERVING_NAME = "serving.toml"
 
@@ -171,8 +172,6 @@ def _parse_serving(data: bytes) -> Serving:
     try:
         return Serving.model_validate(tomllib.loads(data.decode("utf-8-sig")))
     except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise ValueError(f"{SERVING_NAME}: {key}: {problem['msg']}.") from exc
+        raise ValueError(f"{SERVING_NAME}: {explain_problem(exc)}") from exc
     except ValueError as exc:
         raise ValueError(f"{SERVING_NAME} cannot be read: {exc}.") from exc

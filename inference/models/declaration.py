@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict, ValidationError
 
 from inference.errors import ModelUnavailable
+from inference.validation import explain_problems
 
 DECLARATION_NAME = "model.toml"
 
@@ -116,11 +117,7 @@ def parse_declaration(data: bytes) -> Declaration:
     try:
         return Declaration.model_validate(tomllib.loads(data.decode("utf-8-sig")))
     except ValidationError as exc:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {_reason(problem['type'], problem['msg'])}"
-            for problem in exc.errors(include_url=False)
-        )
-        raise ModelUnavailable(f"{DECLARATION_NAME}: {problems}.") from exc
+        raise ModelUnavailable(f"{DECLARATION_NAME}: {explain_problems(exc)}") from exc
     except ValueError as exc:
         raise ModelUnavailable(f"{DECLARATION_NAME} is not TOML: {exc}.") from exc
 
@@ -128,7 +125,3 @@ def parse_declaration(data: bytes) -> Declaration:
 def refusal(key: str, reason: str) -> ModelUnavailable:
     """Return the error that names the key of `model.toml` that contradicts the model."""
     return ModelUnavailable(f"{DECLARATION_NAME}: {key}: {reason}.")
-
-
-def _reason(kind: str, message: str) -> str:
-    return "unknown key" if kind == "extra_forbidden" else message

@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
 
 from inference.errors import ModelUnavailable
+from inference.validation import explain_problem
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
@@ -82,7 +83,7 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as exc:
-        raise _malformed(exc) from exc
+        raise ModelUnavailable(f"{MANIFEST_NAME}: {explain_problem(exc)}") from exc
     if MANIFEST_NAME in manifest.files:
         raise ModelUnavailable(f"{MANIFEST_NAME}: it cannot list itself.")
     return manifest
@@ -191,10 +192,4 @@ def _parsed(content: dict[str, object]) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as exc:
-        raise _malformed(exc) from exc
-
-
-def _malformed(exc: ValidationError) -> ModelUnavailable:
-    problem = exc.errors(include_url=False, include_input=False)[0]
-    key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-    return ModelUnavailable(f"{MANIFEST_NAME}: {key + ': ' if key else ''}{problem['msg']}.")
+        raise ModelUnavailable(f"{MANIFEST_NAME}: {explain_problem(exc)}") from exc

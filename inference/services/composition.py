@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -45,7 +46,7 @@ _log = logging.getLogger("inference.services")
 #: The app's own public names, which the fetcher must not be talked into calling (variables of the platform).
 _OWN_HOST_VARIABLES = ("WEBSITE_HOSTNAME", "CONTAINER_APP_HOSTNAME")
 
-#: What models may take at the start before storage is opened beside them.
+#: What models, and the requests that wait for them, may take at the start before storage is opened beside them.
 _MODELS_FIRST_SECONDS = 5.0
 
 _BATCH_ROUTES = (
@@ -98,7 +99,11 @@ class Services:
             await self.status_routes.load()
             return
         loading = asyncio.ensure_future(self.status_routes.load())
-        await asyncio.wait({loading}, timeout=_MODELS_FIRST_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MODELS_FIRST_SECONDS):
+                await asyncio.wait({loading})
+                # What storage imports would take the interpreter from the request that has waited for the model.
+                await self.draining.wait_until_idle()
         try:
             part = await self.batches.get()
         except SettingsError as exc:

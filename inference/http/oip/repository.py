@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
-from inference.http.validation import explain_problem
 from inference.models.registry import ModelRegistry, ModelState, State
+from inference.validation import explain_problem
 
 _STATES: Final[Mapping[State, tuple[str, str]]] = {
     "ready": ("READY", ""),

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, Va
 from inference.errors import InvalidRequest
 from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
 from inference.http.oip.tensors import Tensor, read_binary, read_json
-from inference.http.validation import explain_problem
+from inference.validation import explain_problem
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

@@ -67,9 +67,9 @@ def test_a_work_message_that_is_not_ours_is_refused(changes: dict[str, Any]) -> 
     [
         ({"v": 2}, "v: "),
         ({"images": []}, "images: "),
-        ({"images": None}, "exactly one of images and manifest"),
-        ({"manifest": "x"}, "exactly one of images and manifest"),
-        ({"colour": 1}, "colour: Extra inputs are not permitted"),
+        ({"images": None}, "Exactly one of images and manifest"),
+        ({"manifest": "x"}, "Exactly one of images and manifest"),
+        ({"colour": 1}, "colour: unknown key"),
         ({"batch_id": "a_b"}, "batch_id: "),
         ({"batch_id": 7}, "batch_id: "),
         ({"mini_batch_size": 0}, "mini_batch_size: "),

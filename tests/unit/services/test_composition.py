@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from inference.draining import Draining
 from inference.services import composition
 from inference.services.composition import Services
 
@@ -16,11 +17,13 @@ class Steps:
 
     def __init__(self, models: asyncio.Event) -> None:
         self.done: list[str] = []
+        self.loaded = asyncio.Event()
         self._models = models
 
     async def load(self) -> None:
         await self._models.wait()
         self.done.append("models")
+        self.loaded.set()
 
     async def get(self) -> Steps:
         return self
@@ -30,12 +33,12 @@ class Steps:
         self._models.set()
 
 
-def services(steps: Steps, *, prepares_storage: bool = True) -> Services:
+def services(steps: Steps, *, prepares_storage: bool = True, draining: Draining | None = None) -> Services:
     parts = cast("Any", steps)
     return Services(
         {},
         {},
-        parts,
+        draining or Draining(),
         status_routes=parts,
         registry=parts,
         batches=parts,
@@ -52,6 +55,30 @@ async def test_models_go_first() -> None:
     await services(steps).prepare()
 
     assert steps.done == ["models", "storage"]
+
+
+async def test_the_request_that_waited_for_the_model_goes_before_storage() -> None:
+    models = asyncio.Event()
+    steps, draining = Steps(models), Draining()
+    request_is_served = asyncio.Event()
+
+    async def answer_request() -> None:
+        with draining.work():
+            await models.wait()
+            await request_is_served.wait()
+            steps.done.append("request")
+
+    answering = asyncio.create_task(answer_request())
+    preparing = asyncio.create_task(services(steps, draining=draining).prepare())
+    models.set()
+    await steps.loaded.wait()
+    for _ in range(10):  # turns enough for storage, if it did not wait
+        await asyncio.sleep(0)
+    assert steps.done == ["models"]
+    request_is_served.set()
+    await asyncio.gather(answering, preparing)
+
+    assert steps.done == ["models", "request", "storage"]
 
 
 async def test_storage_is_left_alone_where_its_queues_and_containers_are_there() -> None:

@@ -1,0 +1,33 @@
+"""What is wrong with a value that a pydantic model refused, in one sentence that never holds the value itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+#: Problems that one sentence names; a broken document may have thousands.
+_MOST_PROBLEMS = 3
+
+
+def explain_problem(error: ValidationError, *, under: str = "") -> str:
+    """Return the first problem as one sentence with its key, whose path begins with `under`."""
+    return f"{_explain(_problems(error)[0], under)}."
+
+
+def explain_problems(error: ValidationError) -> str:
+    """Return the first few problems as one sentence, each with its key."""
+    return f"{'; '.join(_explain(problem) for problem in _problems(error)[:_MOST_PROBLEMS])}."
+
+
+def _problems(error: ValidationError) -> list[Any]:
+    # Without input and context: a value may be a secret.
+    return [*error.errors(include_url=False, include_input=False, include_context=False)]
+
+
+def _explain(problem: Any, under: str = "") -> str:
+    # "[key]" is pydantic's own word for a problem with the key of a mapping, not with what it holds.
+    path = [under, *map(str, problem["loc"])] if under else [*map(str, problem["loc"])]
+    where = ".".join(part for part in path if part != "[key]")
+    what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else f"{what[:1].upper()}{what[1:]}"
