@@ -29,7 +29,7 @@ from benchmarks.serving.load import LoadFailed, drive, find_wrk
 from benchmarks.serving.photos import make_photos
 from benchmarks.serving.quiet import measure_quietly
 from benchmarks.serving.report import CONNECTIONS, Limit, Measured, Report, print_report
-from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, ROOT, Server, Setup, running
+from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, Server, Setup, running
 from devhost.azurite import Azurite
 from inference.engine import available_cores
 
@@ -66,7 +66,7 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: int, rounds: int) -> 
 
 
 def _compile_own() -> None:
-    """Compile this service as its image does, also where Python is told to write no bytecode; pip compiled the peers."""
+    """Compile this service as its image does, whatever Python is told of writing bytecode; pip compiled the peers."""
     compiled = [str(ROOT / name) for name in ("function_app.py", "inference", "devhost")]
     subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], check=True)
 
