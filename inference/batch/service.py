@@ -33,7 +33,7 @@ from inference.batch.stops import Stops, StopWatches
 from inference.batch.submission import Submission, Submissions
 from inference.batch.survey import BatchState
 from inference.batch.suspects import Isolation, Suspects
-from inference.errors import BatchCancelled, BatchNotFound, InvalidMessage, NotFound
+from inference.errors import BatchCancelled, InvalidMessage, NotFound
 from inference.settings import BatchSettings, CallbackSettings
 
 type DeliveryHandler = Callable[[Delivery], Awaitable[None]]
@@ -192,7 +192,8 @@ class BatchService:
 
     async def _results(self, batch_id: str, *, is_table: bool) -> AsyncIterator[bytes]:
         if not layout.is_batch_id(batch_id) or await self._records.find(batch_id) is None:
-            raise BatchNotFound
+            # One that was accepted and waits to be expanded, or was refused then, is a batch too, without results.
+            await self.status(batch_id)
         read = read_table if is_table else read_results
         async for chunk in read(self._stores.results, batch_id):
             yield chunk

@@ -312,6 +312,16 @@ async def test_results_of_a_batch_that_runs_or_is_unknown_are_not_there() -> Non
         await sim.service.status("../x")
 
 
+async def test_results_of_a_batch_that_waits_or_was_refused_are_not_there_but_the_batch_is() -> None:
+    sim = Simulation()
+    await sim.run({"batch_id": "refused", "manifest": "nothing.jsonl"})
+    await sim.service.submit(orjson.dumps(manifest("waiting", URLS)))
+
+    for batch_id in ("waiting", "refused"):
+        with pytest.raises(NotFound, match="no results yet"):
+            await anext(aiter(sim.service.results(batch_id)))
+
+
 async def test_results_as_a_table_begin_no_formula() -> None:
     sim = Simulation()
     await sim.run(manifest("b", [{"id": "=1+1", "url": URLS[0]}, {"id": 'a,"b"', "url": URLS[1]}]))
