@@ -9,6 +9,9 @@ from pydantic import ValidationError
 #: Problems that one sentence names; a broken document may have thousands.
 _MOST_PROBLEMS = 3
 
+#: Where pydantic's own words would name a class of ours, or need an explanation themselves, by its type of problem.
+_PLAIN_WORDS = {"extra_forbidden": "unknown key", "model_type": "Input should be an object"}
+
 
 def explain_problem(error: ValidationError, *, under: str = "") -> str:
     """Return the first problem as one sentence with its key, whose path begins with `under`."""
@@ -29,5 +32,5 @@ def _explain(problem: Any, under: str = "") -> str:
     # "[key]" is pydantic's own word for a problem with the key of a mapping, not with what it holds.
     path = [under, *map(str, problem["loc"])] if under else [*map(str, problem["loc"])]
     where = ".".join(part for part in path if part != "[key]")
-    what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+    what = _PLAIN_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"{where}: {what}" if where else f"{what[:1].upper()}{what[1:]}"

@@ -46,6 +46,13 @@ def test_the_sentence_names_the_key_and_not_the_value(values: dict[str, object],
     assert explain_problem(refusal(**values)) == sentence
 
 
+def test_a_value_that_is_no_object_is_told_without_the_name_of_a_class() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Person.model_validate([])
+
+    assert explain_problem(caught.value) == "Input should be an object."
+
+
 def test_the_path_begins_where_the_caller_says() -> None:
     assert explain_problem(refusal(size=1), under="parameters") == "parameters.size: unknown key."
 

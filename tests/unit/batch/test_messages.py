@@ -86,6 +86,7 @@ def test_a_manifest_message_is_refused_by_the_name_of_its_field(changes: dict[st
         ManifestMessage.decode(orjson.dumps({**FULL, **changes}))
 
     assert raised.value.message.startswith(problem)
+    assert raised.value.message.endswith(".")
 
 
 @pytest.mark.parametrize(
