@@ -24,6 +24,10 @@ from inference.services.places import Places
 from inference.settings import Settings
 from inference.storage.azure import AzureStorage
 
+#: Where models are published when INFERENCE_MODEL_REPOSITORY is a container. The batch path has no business there, but
+#: whoever uploads the first model must find it, as the other containers are found.
+_MODELS = "models"
+
 
 @dataclass(frozen=True, slots=True)
 class BatchPart:
@@ -92,7 +96,8 @@ def build_batches(
 def _open_places(storage: AzureStorage) -> Places:
     queues = [*QueueName, *map(poison, WORK_QUEUES)]
     creations = {f"The queue {name}": storage.queue(name).create for name in queues}
-    return Places(creations | {f"The container {name}": storage.blobs(name).create for name in ContainerName})
+    containers = [*ContainerName, _MODELS]
+    return Places(creations | {f"The container {name}": storage.blobs(name).create for name in containers})
 
 
 def _open_stores(storage: AzureStorage) -> Stores:

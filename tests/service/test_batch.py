@@ -25,6 +25,23 @@ def labels(rows: list[dict[str, Any]]) -> list[str | None]:
     return [row["predictions"][0]["label"] if row["status"] == "succeeded" else None for row in rows]
 
 
+async def test_every_queue_and_container_is_there_before_anything_is_sent(
+    azurite: str, account: Account, origin: Origin
+) -> None:
+    expected = {
+        *("batch-manifests", "batch-shards", "batch-finish", "batch-events"),
+        *("batch-manifests-poison", "batch-shards-poison", "batch-finish-poison"),
+        *("manifests", "results", "deadletters", "models"),
+    }
+
+    async def are_there() -> bool:
+        queues = {queue.name async for queue in account.queues.list_queues()}
+        return expected <= queues | {container.name async for container in account.blobs.list_containers()}
+
+    with serving(azurite, origin):
+        await eventually(are_there)
+
+
 async def test_a_dropped_manifest_becomes_rows_a_summary_an_event_and_dead_letters(
     azurite: str, account: Account, origin: Origin
 ) -> None:
