@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inference.cli.options import DEFAULT_URL, DryRunOption, JsonOption, KeyOption, UrlOption
+from inference.cli.options import DEFAULT_URL, DryRunOption, IdleDryRunOption, JsonOption, KeyOption, UrlOption
 from inference.cli.selection import Selection, takes_selection
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _TABLE_RECORDS = 100
 @takes_selection
 def list_records(
     chosen: Selection,
+    _dry_run: IdleDryRunOption = False,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     json: JsonOption = False,
@@ -52,6 +53,7 @@ def list_records(
 @takes_selection
 def show(
     chosen: Selection,
+    _dry_run: IdleDryRunOption = False,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     json: JsonOption = False,

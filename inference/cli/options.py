@@ -27,6 +27,10 @@ SinceOption = Annotated[
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+#: Of commands that only look, so that a replay becomes a look at what it means by one other word.
+IdleDryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Taken as replay takes it; nothing is changed anyway.")
+]
 RepositoryOption = Annotated[
     str | None,
     typer.Option(

@@ -49,6 +49,16 @@ def test_a_limit_spans_pages(onnxfn: Program, service: Service) -> None:
     assert [call.query["limit"] for call in service.calls] == ["3", "1"]
 
 
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_a_choice_is_looked_at_with_all_options_of_its_replay(onnxfn: Program, service: Service, command: str) -> None:
+    service.answer("GET /api/deadletters", {"deadletters": [record(7)]})
+
+    chosen = ("--batch-id", "b", "--code", "image_not_found", "--since", "2026-05-01", "--limit", "5", "--dry-run")
+    done = onnxfn("deadletter", command, *chosen, "--json")
+
+    assert done.json == {"deadletters": [record(7)]}
+
+
 def test_the_table_names_what_failed_and_why(onnxfn: Program, service: Service) -> None:
     service.answer("GET /api/deadletters", {"deadletters": [record(7)]})
 
