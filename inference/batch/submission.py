@@ -28,11 +28,15 @@ from inference.settings import BatchSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
 
 _JSON = "application/json"
-#: Bodies that are a manifest themselves; which form they have is seen from their first bytes.
+#: Bodies that are a manifest themselves; which form they have is seen from their first bytes. JSON Lines has no
+#: registered type: these are the names that clients and tools give it.
 _MANIFEST_TYPES = frozenset(
     {
         "application/x-ndjson",
+        "application/ndjson",
         "application/jsonl",
+        "application/x-jsonl",
+        "application/jsonlines",
         "application/x-jsonlines",
         "application/gzip",
         "application/octet-stream",

@@ -46,6 +46,16 @@ async def test_a_manifest_of_each_form_becomes_a_batch(body: bytes, content_type
     assert not [name for name in sim.storage.blobs("manifests").contents if name.startswith(layout.TICKETS)]
 
 
+@pytest.mark.parametrize("name", ["ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines"])
+async def test_json_lines_are_taken_under_each_of_their_names(name: str) -> None:
+    sim = Simulation()
+
+    accepted = await sim.service.submit(orjson.dumps({"url": URLS[0]}), f"application/{name}")
+    await sim.drain()
+
+    check_invariants(sim, accepted.batch_id, URLS[:1])
+
+
 async def test_options_of_a_bare_manifest_come_from_the_query() -> None:
     sim = Simulation()
 
