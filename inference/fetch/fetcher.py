@@ -15,7 +15,7 @@ from typing import Final
 
 import aiohttp
 
-from inference.errors import ImageTooLarge, OriginBroken, UrlNotAllowed
+from inference.errors import DeadlineExceeded, ImageTooLarge, OriginBroken, OriginTimeout, UrlNotAllowed
 from inference.fetch.client import DNS_TIMEOUT_SECONDS, GuardedClient
 from inference.fetch.outcomes import REDIRECTS, explain_status
 from inference.fetch.resolver import Resolver
@@ -65,7 +65,8 @@ class Fetcher:
         The limits' timeout is the origin's: waiting for a slot of a busy origin is not charged to it.
 
         Raises UrlNotAllowed; ImageNotFound, OriginRefused, OriginBroken, ImageTooLarge; and, worth another try,
-        OriginThrottled, OriginUnavailable, OriginTimeout, DeadlineExceeded (no slot in time), ShuttingDown.
+        OriginThrottled, OriginUnavailable, OriginTimeout, DeadlineExceeded (`deadline_seconds` were over before the
+        limits' timeout, or before there was a slot), ShuttingDown.
         """
         deadline = None if deadline_seconds is None else asyncio.get_running_loop().time() + deadline_seconds
         try:
@@ -89,7 +90,12 @@ class Fetcher:
                 begun = now()
                 until = begun + seconds_left
                 until = until if deadline is None else min(until, deadline)
-                answer = await self._client.request("GET", target, self._receive, until=until)
+                try:
+                    answer = await self._client.request("GET", target, self._receive, until=until)
+                except OriginTimeout:
+                    if until == deadline and now() >= deadline:
+                        raise DeadlineExceeded from None  # the origin had less time than it may take
+                    raise
                 seconds_left -= now() - begun
             if isinstance(answer, bytes):
                 return answer

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from inference.errors import (
+    DeadlineExceeded,
     ImageNotFound,
     ImageTooLarge,
     InferenceError,
@@ -165,14 +166,17 @@ async def test_a_body_without_an_end_is_given_up_at_the_limit() -> None:
     ],
     ids=["no answer", "half a body", "a drip", "no redirect"],
 )
-@pytest.mark.parametrize("whose", ["the limit's", "the caller's"])
+@pytest.mark.parametrize(
+    ("limit", "deadline", "error"),
+    [(0.05, None, OriginTimeout), (0.05, 600.0, OriginTimeout), (600.0, 0.05, DeadlineExceeded)],
+    ids=["the limit's", "the limit's before the caller's", "the caller's"],
+)
 async def test_an_origin_that_stalls_is_given_up_at_the_deadline(
-    stall: Callable[[asyncio.Event], Reply], whose: str
+    stall: Callable[[asyncio.Event], Reply], limit: float, deadline: float | None, error: type[InferenceError]
 ) -> None:
-    limit, deadline = (0.05, None) if whose == "the limit's" else (600.0, 0.05)
     async with Origin() as origin, fetching(origin.allow, timeout_seconds=limit) as fetcher:
         url = origin.answer("/a", stall(asyncio.Event()))
-        with pytest.raises(OriginTimeout):
+        with pytest.raises(error):
             await fetcher.fetch(url, deadline_seconds=deadline)
 
 
