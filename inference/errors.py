@@ -4,7 +4,7 @@ It knows nothing of HTTP: statuses are a table in `inference.http.statuses`.
 
     InferenceError
       + InvalidRequest              the caller's fault: invalid_request
-      |   - InvalidManifest · InvalidMessage · PayloadTooLarge · UnsupportedMediaType
+      |   - InvalidManifest · InvalidMessage · PayloadTooLarge · TooManyInputs · UnsupportedMediaType
       + NotFound
       |   - ModelNotFound · ModelVersionNotFound · BatchNotFound · DeadLetterNotFound · ManifestNotFound
       + BatchConflict
@@ -70,6 +70,12 @@ class PayloadTooLarge(InvalidRequest):
     """The request body is larger than this service accepts."""
 
     code = "payload_too_large"
+
+
+class TooManyInputs(InvalidRequest):
+    """The request has more images or texts than one request may have."""
+
+    code = "too_many_inputs"
 
 
 class UnsupportedMediaType(InvalidRequest):

@@ -15,7 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
-from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, UnsupportedMediaType
+from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, TooManyInputs, UnsupportedMediaType
 from inference.http.messages import Request
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
@@ -99,7 +99,7 @@ def check_size(request: Request, limits: RequestLimits) -> None:
 def read_score_request(request: Request, limits: RequestLimits, *, takes_text: bool = False) -> ScoreRequest:
     """Return what a score request asks for; a body of plain text is one only for a model that takes texts.
 
-    Raises InvalidRequest, InvalidText, PayloadTooLarge, UnsupportedMediaType.
+    Raises InvalidRequest, InvalidText, PayloadTooLarge, TooManyInputs, UnsupportedMediaType.
     """
     check_size(request, limits)
     if request.method == "GET":
@@ -216,7 +216,7 @@ def _names_in(query: Mapping[str, str]) -> Iterable[str]:
 
 def _check_count(count: int, limits: RequestLimits) -> None:
     if count > limits.max_inputs:
-        raise InvalidRequest(f"A request may have {limits.max_inputs} images; larger numbers go into a batch.")
+        raise TooManyInputs(f"A request may have {limits.max_inputs} images; larger numbers go into a batch.")
 
 
 def _decode_base64(text: str) -> bytes:

@@ -13,6 +13,7 @@ STATUSES: Final[dict[type[errors.InferenceError], int]] = {
     errors.InvalidRequest: 400,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMediaType: 415,
+    errors.TooManyInputs: 422,
     errors.NotFound: 404,
     errors.BatchConflict: 409,
     errors.ItemRejected: 422,

@@ -23,7 +23,7 @@ _LOADING = (
     errors.StorageForbidden,
     errors.InsufficientStorage,
 )
-_BODY_ERRORS = (errors.PayloadTooLarge, errors.UnsupportedMediaType)
+_BODY_ERRORS = (errors.PayloadTooLarge, errors.TooManyInputs, errors.UnsupportedMediaType)
 
 _POST_DESCRIPTION = (
     "The image comes as a url, as base64, as the raw body or as the file of a form; a text, for a model of texts, as"

@@ -6,7 +6,14 @@ from typing import Any
 import orjson
 import pytest
 
-from inference.errors import InferenceError, InvalidRequest, InvalidText, PayloadTooLarge, UnsupportedMediaType
+from inference.errors import (
+    InferenceError,
+    InvalidRequest,
+    InvalidText,
+    PayloadTooLarge,
+    TooManyInputs,
+    UnsupportedMediaType,
+)
 from inference.http.bodies import ScoreRequest, read_score_request
 from inference.http.messages import Request
 from inference.scorer import ScoreParameters, Source
@@ -172,7 +179,6 @@ def test_get_takes_the_url_from_the_query() -> None:
         {"inputs": []},
         {"inputs": [{}]},
         {"inputs": ["https://host/a"]},
-        {"inputs": [{"url": "https://host/a"}] * 4},
         {"inputs": [{"url": "https://host/a"}], "id": "whose"},
         {"url": "https://host/a", "parameters": {"top_k": 0}},
         {"url": "https://host/a", "parameters": {"top_k": "1"}},
@@ -220,7 +226,6 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
         (form(("image", "a", PIXELS))[0], "multipart/form-data"),
         (form(("image", "a", PIXELS))[0], "multipart/form-data; boundary=other"),
         (b"rubbish", "multipart/form-data; boundary=edge"),
-        form(*[("image", "a.png", PIXELS)] * 4),
         form(("image", "a.png", PIXELS), ("top_k", None, b"many")),
     ],
 )
@@ -229,6 +234,19 @@ def test_a_form_that_cannot_be_used_is_refused(body: bytes, content_type: str) -
         read(body, content_type)
 
     assert refused.value.code in {"invalid_request", "payload_too_large"}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (orjson.dumps({"inputs": [{"url": "https://host/a"}] * 4}), "application/json"),
+        form(*[("image", "a.png", PIXELS)] * 4),
+    ],
+    ids=["json", "form"],
+)
+def test_more_images_than_a_request_may_have_are_over_a_limit(body: bytes, content_type: str) -> None:
+    with pytest.raises(TooManyInputs, match="may have 3 images"):
+        read(body, content_type)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_every_error_has_a_status_and_a_sentence(error: type[InferenceError]) ->
         ("batch_conflict", 409),
         ("payload_too_large", 413),
         ("unsupported_media_type", 415),
+        ("too_many_inputs", 422),
         ("image_invalid", 422),
         ("url_not_allowed", 422),
         ("image_too_large", 422),
