@@ -22,7 +22,7 @@ LAYERS = (
     ("fetch", "models"),
     ("engine", "image"),
     ("storage", "exporters"),
-    ("telemetry", "deadline", "redaction", "draining"),
+    ("telemetry", "deadline", "redaction", "draining", "validation"),
     ("settings",),
     ("errors",),
 )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from inference.batch.service import BatchService
 from inference.errors import InvalidRequest, PayloadTooLarge
+from inference.http.bodies import unpack
 from inference.http.messages import Request, Response, json_response
 from inference.http.queries import read_count
 from inference.settings import RequestLimits
@@ -30,8 +31,13 @@ class BatchRoutes:
                 f"The manifest has more than {self._limits.max_body_bytes} bytes; upload it to the container"
                 " manifests and submit a pointer to it."
             )
+        content_type = request.media_type
+        if request.is_json:
+            # Manifests of other types are read as a stream, which sees gzip by itself.
+            request, content_type = unpack(request, self._limits), "application/json"
+        elif not content_type:
+            content_type = "application/octet-stream"
         options = {name: request.query[name] for name in _OPTIONS if request.query.get(name)}
-        content_type = request.headers.get("content-type", "application/json")
         submission = await self._batches.submit(request.body, content_type, options)
         status_url = f"{request.base_url}/batches/{submission.batch_id}"
         return json_response({"batch_id": submission.batch_id, "status_url": status_url}, 202, {"location": status_url})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, TooManyInputs, UnsupportedMediaType
+from inference.http.compression import decompress
 from inference.http.messages import Request
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
@@ -90,10 +91,18 @@ class _JsonBody(BaseModel):
         return self
 
 
-def check_size(request: Request, limits: RequestLimits) -> None:
-    """Raise PayloadTooLarge for a body over the limit."""
+def unpack(request: Request, limits: RequestLimits) -> Request:
+    """Return the request with its body as it was before `Content-Encoding`.
+
+    Raises InvalidRequest, UnsupportedMediaType, and PayloadTooLarge for a body over the limit, packed or not.
+    """
     if len(request.body) > limits.max_body_bytes:
         raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
+    encoding = request.headers.get("content-encoding")
+    if not encoding:
+        return request
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    return replace(request, body=decompress(request.body, encoding, limits.max_body_bytes), headers=headers)
 
 
 def read_score_request(request: Request, limits: RequestLimits, *, takes_text: bool = False) -> ScoreRequest:
@@ -101,14 +110,13 @@ def read_score_request(request: Request, limits: RequestLimits, *, takes_text: b
 
     Raises InvalidRequest, InvalidText, PayloadTooLarge, TooManyInputs, UnsupportedMediaType.
     """
-    check_size(request, limits)
     if request.method == "GET":
         return _read_query(request)
     if not request.body:
         raise InvalidRequest("The body is empty.")
-    media_type = _media_type(request)
-    if media_type == "application/json" or media_type.endswith("+json"):
+    if request.is_json:
         return _read_json(request.body, limits)
+    media_type = _media_type(request)
     if media_type.startswith("image/") or media_type == "application/octet-stream":
         return ScoreRequest([Input(Source(data=request.body))], _query_parameters(request.query))
     if media_type == "text/plain" and takes_text:
@@ -122,15 +130,10 @@ def read_score_request(request: Request, limits: RequestLimits, *, takes_text: b
 
 
 def _media_type(request: Request) -> str:
-    """Return what the body is said to be, and where nothing meaningful is said, what it begins like.
-
-    `application/x-www-form-urlencoded` is what curl says of any `-d` and `--data-binary` unless told otherwise.
-    """
-    if request.media_type not in ("", "application/x-www-form-urlencoded"):
-        return request.media_type
-    if request.body.lstrip()[:1] == b"{":
-        return "application/json"
-    return "application/octet-stream" if not request.media_type or _is_image(request.body) else request.media_type
+    """Return what the body is said to be, and where nothing is said, what it begins like."""
+    if request.says_nothing_of_its_type and (not request.media_type or _is_image(request.body)):
+        return "application/octet-stream"
+    return request.media_type
 
 
 def _is_image(body: bytes) -> bool:
@@ -168,7 +171,7 @@ def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
         # In memory: the whole body is there already, and a spooled file would be left for the collector to close.
         stream_factory=lambda *_, **__: BytesIO(),
         max_form_memory_size=_TEXT_FIELD_BYTES,
-        max_form_parts=limits.max_inputs + len(_PARAMETERS) + 1,
+        max_form_parts=limits.max_inputs + len(_PARAMETERS) + 2,
     )
     boundary = _boundary(request.headers.get("content-type", ""))
     try:
@@ -182,7 +185,8 @@ def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
         raise InvalidRequest("The form has no file.")
     _check_count(len(images), limits)
     inputs = [Input(Source(data=image.read()), image.filename or None) for image in images]
-    parameters = _query_parameters({**request.query, **fields.to_dict()})
+    typed = _read_object(fields.get("parameters") or "{}")
+    parameters = _query_parameters({**request.query, **fields.to_dict()}, typed)
     if len(inputs) > 1:
         return ScoreRequest(inputs, parameters, is_list=True)
     # A single file's name is no id: the reply's is the request's, as for a raw body.
@@ -196,9 +200,20 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode()
 
 
-def _query_parameters(query: Mapping[str, str]) -> ScoreParameters:
-    """Read parameters from text, where numbers are not typed yet."""
-    values: dict[str, Any] = {}
+def _read_object(text: str) -> dict[str, Any]:
+    """Read the form's field `parameters`, which is what JSON bodies have under that name."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidRequest("parameters: Input should be an object in JSON.")
+    return value
+
+
+def _query_parameters(query: Mapping[str, str], typed: Mapping[str, Any] | None = None) -> ScoreParameters:
+    """Read parameters from text, where numbers are not typed yet; they go before `typed` ones."""
+    values: dict[str, Any] = {**(typed or {})}
     for name in _names_in(query):
         try:
             values[name] = _PARAMETERS[name](query[name])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from inference.batch.service import BatchService
 from inference.http.batches import collect
+from inference.http.bodies import unpack
 from inference.http.messages import Request, Response, json_response
 from inference.http.queries import read_filter, read_selection
+from inference.settings import RequestLimits
 
 
 class DeadLetterRoutes:
     """Handlers of `/deadletters`."""
 
-    def __init__(self, batches: BatchService) -> None:
+    def __init__(self, batches: BatchService, limits: RequestLimits) -> None:
         self._batches = batches
+        self._limits = limits
 
     async def list(self, request: Request) -> Response:
         """List dead letters, a page at a time."""
@@ -26,12 +29,12 @@ class DeadLetterRoutes:
 
     async def replay(self, request: Request) -> Response:
         """Try the selected items again."""
-        selection = read_selection(request)
+        selection = read_selection(unpack(request, self._limits))
         outcome = await self._batches.replay(selection.filter, dry_run=selection.dry_run)
         return json_response(outcome.as_dict("replayed"), 202)
 
     async def purge(self, request: Request) -> Response:
         """Forget the selected dead letters."""
-        selection = read_selection(request)
+        selection = read_selection(unpack(request, self._limits))
         outcome = await self._batches.purge(selection.filter, dry_run=selection.dry_run)
         return json_response(outcome.as_dict("purged"))

@@ -28,6 +28,18 @@ class Request:
         """The content type without its parameters, lower-case; empty when there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+    @property
+    def says_nothing_of_its_type(self) -> bool:
+        """Whether the content type is missing, or what curl says of any `-d` and `--data-binary` by itself."""
+        return self.media_type in ("", "application/x-www-form-urlencoded")
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is said to be JSON or, where nothing is said, begins like an object."""
+        if self.says_nothing_of_its_type:
+            return self.body.lstrip()[:1] == b"{"
+        return self.media_type == "application/json" or self.media_type.endswith("+json")
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

@@ -35,7 +35,7 @@ def read_selection(request: Request) -> Selection:
     """Return the body of a replay or a purge; an empty one means everything. Raises InvalidRequest."""
     if not request.body:
         return Selection()
-    if request.media_type not in ("application/json", ""):
+    if not request.is_json and not request.says_nothing_of_its_type:
         raise UnsupportedMediaType("The selection must be JSON.")
     try:
         return Selection.model_validate(orjson.loads(request.body))

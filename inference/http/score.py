@@ -10,7 +10,7 @@ from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.errors import InferenceError, InvalidRequest
-from inference.http.bodies import Input, ScoreRequest, check_size, read_score_request
+from inference.http.bodies import Input, ScoreRequest, read_score_request, unpack
 from inference.http.messages import Request, Response, json_response
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
@@ -32,7 +32,7 @@ class ScoreRoutes:
     async def score(self, request: Request) -> Response:
         """Score what the body or the query names."""
         deadline = Deadline.after(self._limits.timeout_seconds)
-        check_size(request, self._limits)
+        request = unpack(request, self._limits)
         session = await deadline.bound(self._scorer.session(_model(request), sticky_key=request.id))
         if isinstance(session, ScriptSession):
             return await self._run_script(request, session, deadline)

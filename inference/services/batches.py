@@ -78,7 +78,7 @@ def build_batches(
         callbacks=chosen.callbacks,
         draining=draining,
     )
-    routes, dead_letters = BatchRoutes(batches, chosen.requests), DeadLetterRoutes(batches)
+    routes, dead_letters = BatchRoutes(batches, chosen.requests), DeadLetterRoutes(batches, chosen.requests)
     handlers: dict[str, Handler] = {
         "submit_batch": routes.submit,
         "list_batches": routes.list,

@@ -13,10 +13,16 @@ from inference.batch.survey import BatchState
 from inference.errors import (
     BatchConflict,
     InvalidManifest,
+    InvalidRequest,
     ManifestNotFound,
     ModelNotFound,
+    PayloadTooLarge,
     UnsupportedMediaType,
 )
+from inference.http.batches import BatchRoutes
+from inference.http.deadletters import DeadLetterRoutes
+from inference.http.messages import Request
+from inference.settings import RequestLimits
 from tests.flows.invariants import check_invariants
 from tests.flows.simulation import Simulation, images, manifest
 
@@ -44,6 +50,43 @@ async def test_a_manifest_of_each_form_becomes_a_batch(body: bytes, content_type
     assert (status.state, status.total, status.pending) == (BatchState.QUEUED, 5, 5)
     check_invariants(sim, accepted.batch_id, URLS)
     assert not [name for name in sim.storage.blobs("manifests").contents if name.startswith(layout.TICKETS)]
+
+
+JSON = orjson.dumps({"images": URLS})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (JSON, {}),
+        (JSON, {"content-type": "application/x-www-form-urlencoded"}),
+        (gzip.compress(JSON), {"content-type": "application/json", "content-encoding": "gzip"}),
+        (LINES, {}),
+        (gzip.compress(LINES), {"content-encoding": "gzip"}),
+        (gzip.compress(LINES), {"content-type": "text/plain", "content-encoding": "gzip"}),
+    ],
+)
+async def test_a_body_is_taken_as_clients_send_it(body: bytes, headers: dict[str, str]) -> None:
+    sim = Simulation()
+
+    response = await BatchRoutes(sim.service, RequestLimits()).submit(Request("POST", "", headers=headers, body=body))
+    await sim.drain()
+
+    assert response.status == 202
+    check_invariants(sim, orjson.loads(response.body)["batch_id"], URLS)
+
+
+async def test_a_selection_is_taken_as_clients_send_it_within_the_limit_of_bodies() -> None:
+    routes = DeadLetterRoutes(Simulation().service, RequestLimits(max_body_bytes=100))
+
+    def request(body: bytes) -> Request:
+        return Request("POST", "", headers={"content-type": "application/x-www-form-urlencoded"}, body=body)
+
+    assert (await routes.replay(request(b'{"dry_run": true}'))).status == 202
+    with pytest.raises(PayloadTooLarge):
+        await routes.replay(request(b'{"batch_id": "%s"}' % (b"a" * 100)))
+    with pytest.raises(InvalidRequest):
+        await routes.purge(request(b"batch_id=a"))
 
 
 @pytest.mark.parametrize("name", ["ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines"])

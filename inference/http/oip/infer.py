@@ -13,8 +13,8 @@ from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.engine.termination import Termination
 from inference.errors import InvalidRequest, PayloadTooLarge
+from inference.http.compression import decompress
 from inference.http.messages import Request, Response
-from inference.http.oip.compression import decompress
 from inference.http.oip.images import ImageDecoder
 from inference.http.oip.inputs import build_feeds
 from inference.http.oip.lookup import find_session

@@ -13,9 +13,9 @@ import orjson
 from numpy.typing import NDArray
 
 from inference.errors import InferenceFailed, InvalidRequest
+from inference.http.compression import MIN_REPLY_BYTES, choose_encoding, compress
 from inference.http.messages import Response
 from inference.http.oip.classification import name_classes
-from inference.http.oip.compression import MIN_REPLY_BYTES, choose_encoding, compress
 from inference.http.oip.datatypes import datatype_of, datatype_of_dtype
 from inference.http.oip.requests import HEADER_LENGTH, InferRequest, RequestedOutput
 from inference.http.oip.tensors import write_binary, write_json

@@ -1,6 +1,9 @@
 """Every body form of a score request, and what is refused."""
 
 import base64
+import gzip
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,7 +17,7 @@ from inference.errors import (
     TooManyInputs,
     UnsupportedMediaType,
 )
-from inference.http.bodies import ScoreRequest, read_score_request
+from inference.http.bodies import ScoreRequest, read_score_request, unpack
 from inference.http.messages import Request
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
@@ -30,10 +33,13 @@ def read(
     method: str = "POST",
     query: dict[str, str] | None = None,
     takes_text: bool = False,
+    encoding: str = "",
 ) -> ScoreRequest:
     headers = {"content-type": content_type} if content_type else {}
+    if encoding:
+        headers["content-encoding"] = encoding
     request = Request(method, "", query=query or {}, headers=headers, body=body)
-    return read_score_request(request, LIMITS, takes_text=takes_text)
+    return read_score_request(unpack(request, LIMITS), LIMITS, takes_text=takes_text)
 
 
 def read_json(value: Any) -> ScoreRequest:
@@ -137,6 +143,20 @@ def test_a_form_takes_parameters_from_the_query_too() -> None:
     assert read(body, content_type, query={"top_k": "3"}).parameters.top_k == 3
 
 
+def test_a_form_takes_the_parameters_of_json_bodies_and_prefers_fields() -> None:
+    body, content_type = form(
+        ("image", "cat.png", PIXELS), ("parameters", None, b'{"top_k": 1, "min_score": 0.5}'), ("top_k", None, b"3")
+    )
+
+    assert read(body, content_type).parameters == ScoreParameters(top_k=3, min_score=0.5)
+
+
+@pytest.mark.parametrize("given", [b"3", b"{", b'{"topk": 1}', b'{"top_k": "3"}'])
+def test_parameters_of_a_form_that_cannot_be_used_are_refused(given: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        read(*form(("image", "cat.png", PIXELS), ("parameters", None, given)))
+
+
 def test_a_form_with_two_files_is_a_list_with_their_names_as_ids() -> None:
     request = read(*form(("image", "cat.png", PIXELS), ("image", "dog.png", b"x")))
 
@@ -214,9 +234,22 @@ def test_another_media_type_is_refused(content_type: str) -> None:
         read(b"x", content_type)
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_packed_body_is_unpacked(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    assert sources(read(pack(PIXELS), "image/png", encoding=encoding)) == [Source(data=PIXELS)]
+    packed = pack(b'{"url": "https://host/a"}')
+    assert sources(read(packed, "application/json", encoding=encoding)) == [Source(url="https://host/a")]
+
+
+def test_a_packing_that_is_not_known_is_refused() -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read(PIXELS, "image/png", encoding="br")
+
+
+@pytest.mark.parametrize(("body", "encoding"), [(b"{" * 4001, ""), (gzip.compress(b"{" * 4001), "gzip")])
+def test_a_body_over_the_limit_is_refused_before_it_is_read(body: bytes, encoding: str) -> None:
     with pytest.raises(PayloadTooLarge):
-        read(b"{" * 4001, "application/json")
+        read(body, "application/json", encoding=encoding)
 
 
 @pytest.mark.parametrize(

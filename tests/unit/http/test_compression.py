@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from inference.http.oip.compression import choose_encoding, compress, decompress
+from inference.http.compression import choose_encoding, compress, decompress
 
 
 @given(st.binary(), st.sampled_from(["gzip", "deflate"]))

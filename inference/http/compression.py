@@ -1,4 +1,4 @@
-"""Compressed request bodies and replies: gzip and deflate, the two that the protocol's clients know.
+"""Compressed request bodies and replies: gzip and deflate, the two that clients of the inference protocol know.
 
 It refuses to inflate a body beyond the limit of bodies.
 """
