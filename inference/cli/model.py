@@ -86,6 +86,7 @@ def show(
         ("version", model["version"]),
         ("versions", ", ".join(f"{version['version']} ({version['state']})" for version in model["versions"])),
         ("state", model["state"]),
+        *([("reason", model["reason"])] if model["reason"] else []),
         ("task", model["task"]),
         ("labels", f"{len(labels)}: {', '.join(labels[:5])}{', …' if len(labels) > 5 else ''}" if labels else None),
         ("sha256", model["sha256"]),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from inference.errors import ModelNotFound
+from inference.errors import ModelNotFound, ModelUnavailable
 from inference.http.messages import Request, Response, json_response
 from inference.models.registry import ModelRegistry, ModelState
 
@@ -25,9 +26,10 @@ class ModelRoutes:
         return json_response({"models": models})
 
     async def show(self, request: Request) -> Response:
-        """Describe one model, loading it first. Raises ModelNotFound, ModelUnavailable."""
+        """Describe one model, loading it first; one that cannot serve says why. Raises ModelNotFound."""
         name = request.path["model"]
-        await self._registry.get(name)
+        with suppress(ModelUnavailable):
+            await self._registry.get(name)
         return json_response(await self._describe_model(name))
 
     async def reload(self, request: Request) -> Response:

@@ -115,7 +115,10 @@ OPERATIONS = (
         path="/models/{model}",
         tag="Models",
         summary="Describe a model",
-        description="Loads the model first, so that its task, labels and checksum are known.",
+        description=(
+            "Loads the model first, so that its task, labels and checksum are known. One that cannot be loaded is"
+            " `failed`, with the reason."
+        ),
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
         raises=(errors.ModelNotFound, *_LOADING),
     ),

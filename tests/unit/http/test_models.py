@@ -68,6 +68,14 @@ async def test_reload_brings_the_new_version_and_the_same_reply_as_show(routes: 
     assert reloaded == body(await routes.show(TINY), "Model")
 
 
+async def test_a_model_that_cannot_serve_is_described_with_the_reason(routes: ModelRoutes, folder: Path) -> None:
+    write_version(folder, b"broken", name="torn")
+    model = body(await routes.show(Request("GET", "", path={"model": "torn"})), "Model")
+
+    assert (model["state"], model["versions"][0]["state"]) == ("failed", "failed")
+    assert model["reason"].startswith("torn:1: model.onnx: ")
+
+
 async def test_version_that_was_refused_is_told_beside_the_one_that_serves(
     routes: ModelRoutes, registry: ModelRegistry, folder: Path
 ) -> None:
