@@ -114,11 +114,15 @@ class HostProcess:
         """Start the host and wait until it listens."""
         self.launch()
         try:
-            self.port = int(self.wait_for_output(_LISTENING.pattern).group(1))
+            self.wait_until_listening()
         except BaseException:
             self.kill()
             raise
         return self
+
+    def wait_until_listening(self) -> None:
+        """Wait until a host that was launched can be reached. Raises AssertionError when it ends, or takes too long."""
+        self.port = int(self.wait_for_output(_LISTENING.pattern).group(1))
 
     def wait_for_output(self, pattern: str, seconds: float = DEADLINE_SECONDS) -> re.Match[str]:
         """Wait until the output so far matches `pattern`. Fails when the host ends, or the time is up, before."""

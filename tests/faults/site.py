@@ -71,8 +71,9 @@ class Site:
     async def serving(self, *, launcher: Sequence[str] = (), **settings: str) -> AsyncIterator[HostProcess]:
         """Run a host; the proxy answers it meanwhile, so nothing here may block the loop."""
         host = HostProcess(ROOT, environment=self.environment(**settings), launcher=launcher)
-        await asyncio.to_thread(host.start)
-        try:
+        host.launch()
+        try:  # also when the test ends while it starts
+            await asyncio.to_thread(host.wait_until_listening)
             yield host
         finally:
             self.proxy.heal()
