@@ -76,7 +76,9 @@ def ticket(batch_id: str) -> str:
 
 
 def batch_id_of(name: str) -> str:
-    """Return the batch whose record, ticket, part or dead letter has this name."""
+    """Return the batch whose record, ticket, part or dead letter has this name; of a message that told none, no id."""
+    if name.startswith(BURIED_MESSAGES):
+        return name.removeprefix(BURIED_MESSAGES).partition(".")[0]
     if name.startswith((RECORDS, TICKETS)):
         return name.rpartition("/")[2].removesuffix(".json")
     return name.partition("/")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,8 +82,12 @@ class Statuses:
         return await (self._of_record(record) if record else self._before_record(batch_id))
 
     async def list(self, limit: int) -> list[BatchStatus]:
-        """Return the statuses of the newest batches, the newest first."""
+        """Return the statuses of the newest batches, the newest first; also of those whose manifest was refused."""
         created: dict[str, str] = {}
+        async for properties in self.burials.list():
+            batch_id = layout.batch_id_of(properties.name)
+            if layout.is_batch_id(batch_id):
+                created[batch_id] = properties.last_modified.isoformat()
         for listing in (self.records.list_tickets(), self.records.list()):
             async for properties in listing:
                 created[layout.batch_id_of(properties.name)] = properties.metadata.get("created_at", "")
@@ -90,10 +95,11 @@ class Statuses:
         found: dict[str, BatchStatus] = {}
 
         async def read(batch_id: str) -> None:
-            found[batch_id] = await self.read(batch_id)
+            with suppress(BatchNotFound):  # purged meanwhile, or a refused manifest that is being tried again
+                found[batch_id] = await self.read(batch_id)
 
         await for_each(newest, read, limit=8)
-        return [found[batch_id] for batch_id in newest]
+        return [found[batch_id] for batch_id in newest if batch_id in found]
 
     async def _before_record(self, batch_id: str) -> BatchStatus:
         """Tell of a batch that was accepted, or refused, and never expanded."""

@@ -347,6 +347,22 @@ async def test_batches_are_listed_the_newest_first() -> None:
     assert [(status.batch_id, status.state) for status in found] == [("m-third", "queued"), ("a-second", "succeeded")]
 
 
+async def test_a_manifest_of_the_queue_that_was_refused_is_listed_until_it_is_purged() -> None:
+    sim = Simulation()
+    await sim.run(manifest("good", URLS[:1]))
+    sim.storage.clock.advance(60)
+    await sim.run({"batch_id": "refused", "manifest": "nothing.jsonl"})
+    await sim.run({"batch_id": "NO ID", "images": URLS})
+
+    found = await sim.service.list_batches()
+    assert [(status.batch_id, status.state) for status in found] == [("refused", "failed"), ("good", "succeeded")]
+    assert found[0].error is not None
+    assert found[0].error["code"] == "manifest_not_found"
+
+    await sim.service.purge(DeadLetterFilter(batch_id="refused"))
+    assert [status.batch_id for status in await sim.service.list_batches()] == ["good"]
+
+
 async def test_status_takes_a_bounded_number_of_calls_whatever_the_number_of_shards() -> None:
     sim = Simulation()
     sim.drop(manifest("b", images(200), mini_batch_size=1))
