@@ -1,5 +1,6 @@
-"""Owns the host's console: the time-stamped lines and the banner that `func start` prints."""
+"""Owns the host's console: the time-stamped lines and the banner that `func start` prints, or JSON for programs."""
 
+import json
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,18 +11,46 @@ from devhost.functions import Function
 CORE_TOOLS_VERSION = "4.14.0"
 RUNTIME_VERSION = "4.1046.100.0"
 
+_is_json = False
+
+
+def print_json() -> None:
+    """From now on print one JSON document, in the banner's place, on stdout; all else is for people, on stderr."""
+    global _is_json
+    _is_json = True
+
 
 def log(text: str) -> None:
     """Print one line (or a block) with the time in front, as func does."""
     now = datetime.now(UTC)
-    sys.stdout.write(f"[{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z] {text}\n")
-    sys.stdout.flush()
+    say(f"[{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z] {text}")
 
 
 def say(text: str) -> None:
-    """Print a line without the time: banner, notices before the host runs."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print a line without the time: notices before the host runs."""
+    stream = sys.stderr if _is_json else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def announce(functions: Iterable[Function], base_url: str, route_prefix: str) -> None:
+    """Print the banner, now that the host listens."""
+    if _is_json:
+        sys.stdout.write(f"{json.dumps(_description(functions, base_url, route_prefix))}\n")
+        sys.stdout.flush()
+    else:
+        say(banner(functions, base_url, route_prefix))
+
+
+def _description(functions: Iterable[Function], base_url: str, route_prefix: str) -> dict[str, object]:
+    prefix = f"{route_prefix}/" if route_prefix else ""
+    described = []
+    for function in sorted(functions, key=lambda function: function.name):
+        value: dict[str, object] = {"name": function.name, "trigger": function.trigger.type}
+        if function.is_http:
+            value |= {"methods": list(function.methods), "url": f"{base_url}/{prefix}{function.route}"}
+        described.append({**value, "is_disabled": function.is_disabled})
+    return {"url": base_url, "functions": described}
 
 
 def banner(functions: Iterable[Function], base_url: str, route_prefix: str) -> str:

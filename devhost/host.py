@@ -136,7 +136,7 @@ class Host:
             # As on the plan that has the trigger: an instance warms up before it is announced.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._warmed.wait(), WARM_UP_SECONDS)
-        console.say(console.banner(self.functions, self._options.base_url, self.route_prefix))
+        console.announce(self.functions, self._options.base_url, self.route_prefix)
         console.log(f"Now listening on: {self._options.base_url}")
         if not self.functions and self.state != "Error":
             console.log("No job functions found. Try making your job classes and methods public.")

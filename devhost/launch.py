@@ -23,8 +23,11 @@ def launch(
     enable_auth: bool,
     functions: tuple[str, ...],
     is_verbose: bool,
+    is_json: bool,
 ) -> int:
     """Run the host as `devhost.start` describes it."""
+    if is_json:
+        console.print_json()
     try:
         local = read_local_settings(app_dir / "local.settings.json")
         merged, overridden = merge_settings(local.values, os.environ)
