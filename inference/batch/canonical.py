@@ -6,9 +6,11 @@ It refuses to read users' formats (`manifest` does) and keeps only the table, 8 
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 from array import array
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +21,11 @@ from inference.batch.manifest import Item, read_items
 from inference.errors import InvalidManifest, StorageUnavailable
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
+logger = logging.getLogger(__name__)
+
 _OFFSET_BYTES = 8
+
+_DELETED_AGAIN = "The shard table was deleted again while it was read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +136,8 @@ async def write_canonical(
         # An earlier delivery got as far as this and no further. What it wrote counts, also where the source (a
         # listing, say) has changed since, so the table is made from it.
         etag, canonicaliser = await _read_back(store, name, canonicaliser)
-    metadata = {
-        "manifest_etag": etag,
-        "digest": canonicaliser.digest,
-        "total": str(canonicaliser.total),
-        "shards": str(canonicaliser.shards),
-        "mini_batch_size": str(canonicaliser.mini_batch_size),
-    }
     try:
-        await store.write(table, canonicaliser.table(), if_match=ABSENT, metadata=metadata)
+        await _write_table(store, table, etag, canonicaliser)
     except PreconditionFailed:
         written = await store.properties(table)
         if written is None:
@@ -153,6 +152,18 @@ async def write_canonical(
         canonicaliser.shards,
         canonicaliser.mini_batch_size,
     )
+
+
+async def _write_table(store: BlobStore, name: str, manifest_etag: str, canonicaliser: Canonicaliser) -> None:
+    """Raises PreconditionFailed when there is one."""
+    metadata = {
+        "manifest_etag": manifest_etag,
+        "digest": canonicaliser.digest,
+        "total": str(canonicaliser.total),
+        "shards": str(canonicaliser.shards),
+        "mini_batch_size": str(canonicaliser.mini_batch_size),
+    }
+    await store.write(name, canonicaliser.table(), if_match=ABSENT, metadata=metadata)
 
 
 def _of_table(name: str, table: BlobProperties) -> CanonicalManifest:
@@ -172,50 +183,94 @@ async def _read_back(store: BlobStore, name: str, like: Canonicaliser) -> tuple[
     found = await store.properties(name)
     if found is None:
         raise StorageUnavailable("The canonical manifest was deleted while it was written.")
-    canonicaliser = Canonicaliser(like.mini_batch_size, sys.maxsize)
-    async for _ in canonicaliser.write_all(read_items(store.stream(name, if_match=found.etag))):
+    return found.etag, await _canonicalise(store, name, found.etag, like.mini_batch_size)
+
+
+async def _canonicalise(store: BlobStore, name: str, etag: str, mini_batch_size: int) -> Canonicaliser:
+    """Read a canonical manifest once more. Raises BlobNotFound, PreconditionFailed when it is not that version."""
+    canonicaliser = Canonicaliser(mini_batch_size, sys.maxsize)
+    async for _ in canonicaliser.write_all(read_items(store.stream(name, if_match=etag))):
         pass
-    return found.etag, canonicaliser
+    return canonicaliser
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTable:
-    """Reads where shards lie."""
+    """Reads where shards lie; a table that was deleted is made again from its manifest, as long as that stands."""
 
     store: BlobStore
     name: str
+    manifest: str
+    manifest_etag: str
     total: int
     mini_batch_size: int
 
     @classmethod
     def of(cls, store: BlobStore, manifest: CanonicalManifest) -> Self:
         """Return the table of a canonical manifest."""
-        return cls(store, manifest.table, manifest.total, manifest.mini_batch_size)
+        return cls(store, manifest.table, manifest.manifest, manifest.etag, manifest.total, manifest.mini_batch_size)
 
     async def read(self, shard: int) -> ShardRange:
-        """Return where one shard lies, by one small read; of no bytes when the table is gone."""
+        """Return where one shard lies, by one small read; of no bytes when nobody can know it any more."""
         try:
-            data = await self.store.read_range(self.name, shard * _OFFSET_BYTES, 2 * _OFFSET_BYTES)
+            return await self._read(shard)
         except BlobNotFound:
+            pass
+        if not await self._rebuild():
             return self._range(shard, 0, 0)
-        return self._range(shard, *_offsets(data))
+        try:
+            return await self._read(shard)
+        except BlobNotFound:
+            raise StorageUnavailable(_DELETED_AGAIN) from None
 
     async def read_all(self) -> AsyncIterator[ShardRange]:
-        """Yield where every shard lies, in order; of no bytes when the table is gone."""
-        rest, shard, begin = b"", 0, None
+        """Yield where every shard lies, in order; of no bytes when nobody can know it any more."""
+        shard = 0
         try:
-            async for chunk in self.store.stream(self.name):
-                data = rest + chunk
-                whole = len(data) - len(data) % _OFFSET_BYTES
-                rest = data[whole:]
-                for end in _offsets(data[:whole]):
-                    if begin is not None:
-                        yield self._range(shard, begin, end)
-                        shard += 1
-                    begin = end
+            async for where in self._stream():
+                yield where
+                shard += 1
         except BlobNotFound:
-            for missing in range(shard, -(-self.total // self.mini_batch_size)):
-                yield self._range(missing, 0, 0)
+            pass
+        else:
+            return
+        if not await self._rebuild():
+            for lost in range(shard, -(-self.total // self.mini_batch_size)):
+                yield self._range(lost, 0, 0)
+            return
+        try:
+            async for where in self._stream():
+                if where.shard >= shard:
+                    yield where
+        except BlobNotFound:
+            raise StorageUnavailable(_DELETED_AGAIN) from None
+
+    async def _read(self, shard: int) -> ShardRange:
+        data = await self.store.read_range(self.name, shard * _OFFSET_BYTES, 2 * _OFFSET_BYTES)
+        return self._range(shard, *_offsets(data))
+
+    async def _stream(self) -> AsyncIterator[ShardRange]:
+        rest, shard, begin = b"", 0, None
+        async for chunk in self.store.stream(self.name):
+            data = rest + chunk
+            whole = len(data) - len(data) % _OFFSET_BYTES
+            rest = data[whole:]
+            for end in _offsets(data[:whole]):
+                if begin is not None:
+                    yield self._range(shard, begin, end)
+                    shard += 1
+                begin = end
+
+    async def _rebuild(self) -> bool:
+        """Write the table again; return whether it is there then."""
+        try:
+            canonicaliser = await _canonicalise(self.store, self.manifest, self.manifest_etag, self.mini_batch_size)
+        except (BlobNotFound, PreconditionFailed):
+            return False
+        with suppress(PreconditionFailed):  # another worker was quicker
+            await _write_table(self.store, self.name, self.manifest_etag, canonicaliser)
+        logger.warning("shard table made again", extra={"action": "shard_table_rebuilt", "blob": self.name})
+        return True
 
     def _range(self, shard: int, begin: int, end: int) -> ShardRange:
         return ShardRange(shard, begin, end - begin, *shard_bounds(shard, self.mini_batch_size, self.total))

@@ -64,7 +64,9 @@ class BatchRecord(BaseModel):
 
     def table_in(self, stores: Stores) -> ShardTable:
         """Return the table of where the shards lie."""
-        return ShardTable(stores.manifests, self.table, self.total, self.mini_batch_size)
+        return ShardTable(
+            stores.manifests, self.table, self.manifest, self.manifest_etag, self.total, self.mini_batch_size
+        )
 
 
 class Ticket(BaseModel):

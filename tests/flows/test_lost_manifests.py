@@ -120,6 +120,21 @@ async def test_a_replay_after_the_manifest_was_cleaned_up_ends_with_the_first_re
     assert [letter["history"][0]["code"] for letter in sim.letters("b/")] == ["image_not_found"] * 2
 
 
+async def test_a_table_of_shards_that_was_deleted_alone_is_made_again_and_nothing_fails() -> None:
+    urls = images(5)
+    sim = Simulation(ScriptedScorer({urls[0]: [ImageNotFound()], urls[4]: [ImageNotFound()]}))
+    await sim.run(manifest("b", urls))
+
+    await delete(sim, "shards")
+    exported = [line async for line in sim.service.export(DeadLetterFilter(batch_id="b"))]
+    assert [urls[0].encode() in exported[0], urls[4].encode() in exported[-1]] == [True, True]
+    await delete(sim, "shards")
+    await sim.service.replay(DeadLetterFilter(batch_id="b"))
+    await sim.drain()
+
+    assert codes(check_invariants(sim, "b", urls)) == ["ok"] * 5
+
+
 async def test_an_export_without_the_manifest_says_why_and_names_the_batch() -> None:
     urls = images(2)
     sim = Simulation(ScriptedScorer({urls[0]: [ImageNotFound()]}))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from inference.batch.canonical import Canonicaliser, ShardTable, digest_items, write_canonical
 from inference.batch.manifest import Item
 from inference.errors import InvalidManifest
+from inference.storage import BlobNotFound
 from tests.fakes import Crash, FakeBlobStore, FakeStorage
 
 
@@ -45,11 +46,17 @@ async def test_the_shards_cover_every_item_once_and_in_order(total: int, size: i
 
 
 class SlicingStore(FakeBlobStore):
-    """Streams in slices that no offset fits into."""
+    """Streams in slices that no offset fits into; one that is torn loses the blob in the middle, once."""
+
+    is_torn = False
 
     async def stream(self, name: str, *, if_match: str | None = None) -> AsyncIterator[bytes]:
         async for chunk in super().stream(name, if_match=if_match):
             for start in range(0, len(chunk), 5):
+                if self.is_torn and start >= len(chunk) // 2:
+                    self.is_torn = False
+                    await self.delete(name)
+                    raise BlobNotFound(name)
                 yield chunk[start : start + 5]
 
 
@@ -61,6 +68,53 @@ async def test_a_table_that_comes_in_pieces_is_read_whole() -> None:
 
     assert [where.first for where in ranges] == list(range(0, 100, 3))
     assert sum(where.bytes for where in ranges) == len(store.contents[canonical.manifest])
+
+
+async def test_a_table_that_was_deleted_is_made_again_from_its_manifest() -> None:
+    store = FakeStorage().blobs("manifests")
+    canonical = await write_canonical(store, "b", "key", some_at_a_time(items(10), 3), Canonicaliser(3, 100))
+    table = ShardTable.of(store, canonical)
+    ranges = [where async for where in table.read_all()]
+    written = store.contents[canonical.table]
+
+    await store.delete(canonical.table)
+    assert await table.read(2) == ranges[2]
+    assert store.contents[canonical.table] == written
+    await store.delete(canonical.table)
+    assert [where async for where in table.read_all()] == ranges
+    # Another delivery of the message that made the batch finds in it what it found in the first one.
+    found = await write_canonical(store, "b", "key", some_at_a_time(items(1), 1), Canonicaliser(3, 100))
+    assert found == canonical
+
+
+async def test_a_table_that_is_deleted_while_it_is_read_is_read_on() -> None:
+    store = SlicingStore("manifests")
+    canonical = await write_canonical(store, "b", "key", some_at_a_time(items(10), 3), Canonicaliser(3, 100))
+    table = ShardTable.of(store, canonical)
+    ranges = [where async for where in table.read_all()]
+    store.is_torn = True
+
+    assert [where async for where in table.read_all()] == ranges
+
+
+@pytest.mark.parametrize("damage", ["deleted", "changed"])
+async def test_nothing_is_known_of_shards_without_manifest_and_table(damage: str) -> None:
+    store = FakeStorage().blobs("manifests")
+    canonical = await write_canonical(store, "b", "key", some_at_a_time(items(5), 3), Canonicaliser(2, 100))
+    table = ShardTable.of(store, canonical)
+    await store.delete(canonical.table)
+    if damage == "changed":
+        await store.write(canonical.manifest, b'{"id":"x","url":"https://elsewhere.example/x"}\n' * 5)
+    else:
+        await store.delete(canonical.manifest)
+
+    assert [(where.first, where.count, where.bytes) async for where in table.read_all()] == [
+        (0, 2, 0),
+        (2, 2, 0),
+        (4, 1, 0),
+    ]
+    assert (await table.read(1)).bytes == 0
+    assert canonical.table not in store.contents
 
 
 async def test_a_second_writer_finds_what_the_first_one_wrote() -> None:
