@@ -192,7 +192,21 @@ class ModelRegistry:
 
     def _remembered_failure(self, key: _Key) -> InferenceError | None:
         route = self._routes.get(key)
-        return route.remembered_failure(self._clock()) if route is not None else None
+        if route is None or not self._is_still_best(key, route.failed):
+            return None
+        return route.remembered_failure(self._clock())
+
+    def _is_still_best(self, key: _Key, failed: list[Slot]) -> bool:
+        """Tell whether what failed is still what should serve: a version published since then need not wait for it."""
+        if self._watch.last is None:
+            return True
+        name, version = key
+        try:
+            published = self._watch.last.find(name)
+            candidates = [published.release(version)] if version is not None else published.candidates()
+        except InferenceError:
+            return False  # an update says what is wrong now
+        return candidates[: len(failed)] == [slot.release for slot in failed]
 
     async def _update_once(self, key: _Key) -> ModelSession | InferenceError:
         task = self._updates.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,22 @@ async def test_request_after_the_interval_starts_a_poll_and_is_not_held_up_by_it
     assert await version_of(registry) == "1"
     await registry.poll()
     assert await version_of(registry) == "2"
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_a_model_that_failed_is_tried_again_as_soon_as_a_poll_sees_it_published_anew(
+    new_registry: NewRegistry, folder: Path, clock: Clock, version: str
+) -> None:
+    registry = new_registry(retry_failed_after_seconds=POLL_SECONDS * 10)
+    write_version(folder, b"no model", name="late")
+    with pytest.raises(ModelUnavailable, match="late:1"):
+        await registry.get("late")
+
+    shutil.rmtree(folder / "late" / version, ignore_errors=True)
+    write_version(folder, pixels_as_logits(), name="late", version=version)
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    assert await version_of(registry, "late") == version
 
 
 async def test_polls_come_no_more_often_than_the_interval(
