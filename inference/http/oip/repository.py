@@ -82,7 +82,7 @@ class RepositoryRoutes:
         if name not in self._unloaded:
             return
         if not any(state.name == name and state.session is not None for state in await self._registry.states()):
-            raise ModelUnavailable(f"{name} was unloaded; loading it, or the next infer request, brings it back.")
+            raise ModelUnavailable(f"{name} was unloaded; a load, or the next request that needs it, brings it back.")
         self._unloaded.discard(name)
 
 
