@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError, model_validator
 
 from inference.errors import InvalidRequest
 from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
@@ -50,12 +50,21 @@ class InferRequest:
     is_binary: bool = False
 
 
-class _InputParameters(BaseModel):
+class _Part(BaseModel):
+    """A null is what is not there: clients that write out data classes send one for each field that was not set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {key: each for key, each in value.items() if each is not None} if isinstance(value, dict) else value
+
+
+class _InputParameters(_Part):
     binary_data_size: _Size | None = None
     shared_memory_region: Any = None
 
 
-class _Input(BaseModel):
+class _Input(_Part):
     name: _Name
     datatype: str
     shape: Annotated[list[_Size], Field(max_length=_MAX_DIMENSIONS)]
@@ -63,22 +72,22 @@ class _Input(BaseModel):
     data: Any = None
 
 
-class _OutputParameters(BaseModel):
+class _OutputParameters(_Part):
     binary_data: _Flag | None = None
     classification: Annotated[int, Strict(), Field(ge=1, lt=2**31)] | None = None
     shared_memory_region: Any = None
 
 
-class _Output(BaseModel):
+class _Output(_Part):
     name: _Name
     parameters: _OutputParameters = _OutputParameters()
 
 
-class _Parameters(BaseModel):
+class _Parameters(_Part):
     binary_data_output: _Flag = False
 
 
-class _Body(BaseModel):
+class _Body(_Part):
     #: Keys that mean nothing here (priority, timeout, sequence_id, …) are let through, as the protocol wants it.
     model_config = ConfigDict(extra="ignore")
 

@@ -37,6 +37,21 @@ def test_a_request_is_read_into_tensors_and_wishes() -> None:
     assert (output.name, output.is_binary, output.classes) == ("z", False, 3)
 
 
+def test_a_null_is_what_is_not_there() -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1], "parameters": None}
+    body = {"id": None, "parameters": None, "inputs": [tensor], "outputs": None}
+    request = read_infer_request(orjson.dumps(body), None, "m")
+    assert (request.id, [*request.outputs], request.is_binary) == (None, [], False)
+
+    nulls = {"binary_data": None, "classification": None}
+    outputs = [{"name": "y", "parameters": None}, {"name": "z", "parameters": nulls}]
+    request = read_infer_request(orjson.dumps({**body, "outputs": outputs}), None, "m")
+    assert [(output.name, output.is_binary, output.classes) for output in request.outputs] == [
+        ("y", False, None),
+        ("z", False, None),
+    ]
+
+
 @given(st.binary(max_size=200), st.none() | st.text(max_size=5) | st.integers(-5, 250).map(str))
 def test_any_bytes_are_refused_as_an_invalid_request(body: bytes, length: str | None) -> None:
     with pytest.raises(InvalidRequest):
