@@ -120,9 +120,16 @@ class TestImages:
 
         assert (reply.status, reply.json()["code"]) == (status, code)
 
+    def test_of_several_the_one_that_is_no_image_is_named(self, ours: Server) -> None:
+        good = base64.b64encode(png(PIXELS)).decode()
+        reply = ours.infer("image", self.request(ours, 3, data=[good, "bm8gaW1hZ2U=", good]))
+
+        assert (reply.status, reply.json()["code"]) == (422, "image_invalid")
+        assert reply.error.startswith("Input input, element 1: ")
+
     @pytest.mark.parametrize(
         ("count", "data", "status"),
-        [(0, [], 400), (33, [""] * 33, 400), (1, [""], 422), (1, ["no base64"], 400), (1, [7], 400)],
+        [(0, [], 400), (33, [""] * 33, 422), (1, [""], 422), (1, ["no base64"], 400), (1, [7], 400)],
     )
     def test_no_image_or_too_many_are_refused(self, ours: Server, count: int, data: list[Any], status: int) -> None:
         assert ours.infer("image", self.request(ours, count, data=data)).status == status
@@ -130,7 +137,10 @@ class TestImages:
     def test_a_batch_of_tensors_has_the_limit_that_the_configuration_tells(self, ours: Server) -> None:
         tensor = {"name": "input", "datatype": "FP32", "shape": [33, 1, 2, 2], "data": [0] * 132}
 
-        assert "32 items at most" in ours.infer("image", {"inputs": [tensor]}).error
+        reply = ours.infer("image", {"inputs": [tensor]})
+
+        assert (reply.status, reply.json()["code"]) == (422, "too_many_inputs")
+        assert "32 items at most" in reply.error
 
 
 class TestCompression:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest
+from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest, ItemRejected, TooManyInputs
 from inference.http.oip.tensors import Tensor
 from inference.models.encoded_image import prepare_image
 from inference.models.spec import ModelSpec
@@ -33,14 +33,26 @@ class ImageDecoder:
     def decode(self, tensor: Tensor, spec: ModelSpec) -> NDArray[Any]:
         """Return the tensor of all images, in their order.
 
-        Raises InvalidRequest when there is none or too many; ItemRejected, naming the element, for what is no image.
+        Raises InvalidRequest when there is none, TooManyInputs; ItemRejected, naming the element where there are
+        several, for what is no image.
         """
-        if not 0 < len(tensor.values) <= self.max_images:
-            raise InvalidRequest(f"A request may have 1 to {self.max_images} images; it has {len(tensor.values)}.")
+        count = len(tensor.values)
+        if not 0 < count <= self.max_images:
+            problem = f"A request may have 1 to {self.max_images} images; it has {count}."
+            raise TooManyInputs(problem) if count else InvalidRequest(problem)
         if len(tensor.shape) > 2 or any(size != 1 for size in tensor.shape[1:]):
             raise InvalidRequest(f"Input {tensor.name}: encoded images have the shape [N], one BYTES element each.")
-        rows = [self._decode_one(element, spec) for element in tensor.values]
+        rows = [self._decode_element(tensor, index, spec) for index in range(count)]
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def _decode_element(self, tensor: Tensor, index: int, spec: ModelSpec) -> NDArray[Any]:
+        try:
+            return self._decode_one(tensor.values[index], spec)
+        except ItemRejected as exc:
+            if len(tensor.values) == 1:
+                raise
+            # One of them fails the whole request, so its sender has to know which.
+            raise type(exc)(f"Input {tensor.name}, element {index}: {exc.message}") from exc
 
     def _decode_one(self, element: str | memoryview, spec: ModelSpec) -> NDArray[Any]:
         data = _decode_base64(element) if isinstance(element, str) else bytes(element)

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, TooManyInputs
 from inference.http.oip.datatypes import BYTES, datatype_of
 from inference.http.oip.images import ImageDecoder
 from inference.http.oip.tensors import Tensor, read_strings
@@ -24,7 +24,7 @@ def build_feeds(inputs: Sequence[Tensor], session: ModelSession, decoder: ImageD
     """Return the arrays of a run by input name.
 
     A BYTES input of an image model is encoded images, which `decoder` turns into its tensor. `max_batch_size` is 0 for
-    models without a batch dimension. Raises InvalidRequest, and ItemRejected for bytes that are not an image.
+    models without a batch dimension. Raises InvalidRequest, TooManyInputs, and ItemRejected for what is no image.
     """
     declared = {tensor.name: tensor for tensor in session.signature.inputs}
     given = {tensor.name: tensor for tensor in inputs}
@@ -34,7 +34,7 @@ def build_feeds(inputs: Sequence[Tensor], session: ModelSession, decoder: ImageD
         if tensor.name not in declared:
             raise InvalidRequest(f"unexpected inference input '{tensor.name}' for model '{session.version.name}'.")
         if max_batch_size and tensor.shape[:1] > (max_batch_size,):
-            raise InvalidRequest(f"A batch has {max_batch_size} items at most; input {tensor.name} has more.")
+            raise TooManyInputs(f"A batch has {max_batch_size} items at most; input {tensor.name} has more.")
     return {name: _build_feed(tensor, declared[name], session, decoder) for name, tensor in given.items()}
 
 

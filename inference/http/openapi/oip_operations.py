@@ -25,6 +25,7 @@ _INFERRING = (
     *_MODEL,
     errors.InvalidRequest,
     errors.PayloadTooLarge,
+    errors.TooManyInputs,
     errors.UnsupportedMediaType,
     errors.InvalidImage,
     errors.UnsupportedImage,
