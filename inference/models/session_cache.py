@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,12 @@ RETRY_FAILED_AFTER_SECONDS = 30.0
 
 #: Each further failure of a release doubles the wait up to this: most stay broken until they are published again.
 MAX_RETRY_SECONDS = 600.0
+
+#: Loads compute, as requests do on the same cores.
+LOADS_AT_ONCE = 2
+
+#: What takes longer gives its turn away, and goes on: a warm-up that never ends is ended after a minute only.
+TURN_SECONDS = 5.0
 
 #: A session's memory is reckoned as FACTOR times its files and BASE: resident growth of one load and one run, measured
 #: with onnxruntime 1.31, was 10, 20, 29, 35 and 52 MiB for files of 0.03, 1.2, 3.6, 4.8 and 13.6 MiB.
@@ -101,6 +108,7 @@ class SessionCache:
         self._retry_failed_after_seconds = retry_failed_after_seconds
         self._clock = clock
         self._slots: dict[Release, Slot] = {}
+        self._turns = asyncio.Semaphore(LOADS_AT_ONCE)
 
     def open(self, release: Release, *, is_pinned: bool = False) -> Slot:
         """Return the release's slot, loading or ready; failed while the failure is remembered."""
@@ -180,14 +188,23 @@ class SessionCache:
                 local.release()
                 return twin
             self._make_room(slot, local.bytes)
-            loop = asyncio.get_running_loop()
-            session = await loop.run_in_executor(self._executor, self._load_session, local.version)
+            session = await self._load_in_turn(local.version)
         except BaseException:
             local.release()
             raise
         # The files are needed as long as anybody holds the session, in this cache or not.
         weakref.finalize(session, local.release).atexit = False
         return session
+
+    async def _load_in_turn(self, version: ModelVersion) -> ModelSession:
+        """Load, LOADS_AT_ONCE at a time; not counting those that take long, which must not hold up other models."""
+        loop = asyncio.get_running_loop()
+        await self._turns.acquire()
+        with ExitStack() as turn:
+            turn.callback(self._turns.release)
+            timer = loop.call_later(TURN_SECONDS, turn.close)
+            turn.callback(timer.cancel)
+            return await loop.run_in_executor(self._executor, self._load_session, version)
 
     def _twin(self, slot: Slot, version: ModelVersion) -> ModelSession | None:
         """Return the session of an equal release: only its manifest was written again, byte for byte the same."""

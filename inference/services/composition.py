@@ -49,6 +49,9 @@ _OWN_HOST_VARIABLES = ("WEBSITE_HOSTNAME", "CONTAINER_APP_HOSTNAME")
 #: What models, and the requests that wait for them, may take at the start before storage is opened beside them.
 _MODELS_FIRST_SECONDS = 5.0
 
+#: More than loads that never end can take up before they are ended, as the registry begins them two by two.
+_LOADER_THREADS = 32
+
 _BATCH_ROUTES = (
     "submit_batch",
     "list_batches",
@@ -132,7 +135,7 @@ def build(environ: Mapping[str, str]) -> Services:
         _log.warning("%s is not a setting of this app; is it misspelt?", name, extra={"action": "unknown_setting"})
     exporters.configure(environ, __version__)
     engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting, end_process)
-    loader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="models")
+    loader = ThreadPoolExecutor(max_workers=_LOADER_THREADS, thread_name_prefix="models")
     served = (chosen.models.default_model, *chosen.models.warm_models)
     tuner, load = _build_loading(chosen, engine)
     registry = _build_registry(chosen, loader, load, served)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import shutil
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +17,14 @@ import pytest
 
 from inference.engine.plan import default_plan
 from inference.errors import ModelNotFound, ModelUnavailable
+from inference.models import session_cache
 from inference.models.catalog import Catalog, Release
+from inference.models.loading import load_ready_session
 from inference.models.manifest import MANIFEST_NAME
 from inference.models.registry import ModelRegistry
-from inference.models.repository import ModelRepository
+from inference.models.repository import ModelRepository, ModelVersion
 from inference.models.route import position
+from inference.models.session import ModelSession
 from inference.models.session_cache import reckon_memory
 from inference.models.source import FolderSource, LocalVersion
 from tests.unit.models.published import pixels_as_logits, write_version
@@ -124,6 +130,35 @@ async def test_a_model_that_failed_is_tried_again_as_soon_as_a_poll_sees_it_publ
     clock.now += POLL_SECONDS
     await registry.poll()
     assert await version_of(registry, "late") == version
+
+
+async def test_loads_go_two_at_a_time_but_for_those_that_take_long(
+    new_registry: NewRegistry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_cache, "TURN_SECONDS", 0.2)
+    names = ["a", "b", "c"]
+    for name in names:
+        write_version(folder, pixels_as_logits(), name=name)
+    loading: list[str] = []
+    loop, all_loading, may_end = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def load(version: ModelVersion) -> ModelSession:
+        loading.append(version.name)
+        if len(loading) == len(names):
+            loop.call_soon_threadsafe(all_loading.set)
+        may_end.wait(60)
+        return load_ready_session(version)
+
+    registry = new_registry(load=load)
+    started = time.monotonic()
+    waiting = [asyncio.create_task(registry.get(name)) for name in names]
+    try:
+        async with asyncio.timeout(20):
+            await all_loading.wait()
+        assert time.monotonic() - started >= 0.2
+    finally:
+        may_end.set()
+        await asyncio.gather(*waiting)
 
 
 async def test_polls_come_no_more_often_than_the_interval(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from inference.draining import Draining
+from inference.models import session_cache
+from inference.models.loading import load_ready_session
+from inference.models.repository import ModelVersion
+from inference.models.session import ModelSession
 from inference.services import composition
 from inference.services.composition import Services
+from tests.unit.models.published import pixels_as_logits, write_version
 
 
 class Steps:
@@ -99,3 +106,35 @@ async def test_a_model_that_is_long_in_coming_keeps_no_message_from_its_queue(mo
         await services(steps).prepare()
 
     assert steps.done == ["storage", "models"]
+
+
+async def test_models_whose_loads_do_not_end_hold_up_no_other_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    held = [f"held-{number}" for number in range(5)]
+    for name in (*held, "tiny"):
+        write_version(tmp_path, pixels_as_logits(), name=name)
+    may_end = threading.Event()
+
+    def load(version: ModelVersion, **options: Any) -> ModelSession:
+        if version.name in held:
+            may_end.wait(60)
+        return load_ready_session(version, **options)
+
+    monkeypatch.setattr(composition, "load_ready_session", load)
+    monkeypatch.setattr(session_cache, "TURN_SECONDS", 0.01)
+    environ = {
+        "INFERENCE_MODEL_REPOSITORY": str(tmp_path),
+        "INFERENCE_DEFAULT_MODEL": "tiny",
+        "OTEL_SDK_DISABLED": "true",
+    }
+    built = composition.build(environ)
+    waiting = [asyncio.create_task(built.registry.get(name)) for name in held]
+    try:
+        async with asyncio.timeout(20):
+            assert (await built.registry.get("tiny")).version.name == "tiny"
+        assert not any(task.done() for task in waiting)
+    finally:
+        may_end.set()
+        await asyncio.gather(*waiting)
+        await built.close()
