@@ -32,8 +32,12 @@ def oip_schemas() -> Json:
 
 def _infer_schemas() -> Json:
     datatype: Json = {"type": "string", "enum": [*DTYPES, BYTES]}
-    tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": _PARAMETERS}
-    data: Json = {"type": "array", "description": "Flat, in reading order, or nested; missing where binary data is."}
+    parameters: Json = {**_PARAMETERS, "type": ["object", "null"]}
+    tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": parameters}
+    data: Json = {
+        "type": ["array", "null"],
+        "description": "Flat, in reading order, or nested; missing where binary data is.",
+    }
     described = {"name": _TEXT, "datatype": datatype, "shape": _array({"type": "integer", "minimum": -1})}
     return {
         "OipTensor": _object(["name", "datatype", "shape"], {**tensor, "data": data}),
@@ -41,10 +45,13 @@ def _infer_schemas() -> Json:
         "OipInferRequest": _object(
             ["inputs"],
             {
-                "id": {"type": "string", "maxLength": 1024},
-                "parameters": _PARAMETERS,
+                "id": {"type": ["string", "null"], "maxLength": 1024},
+                "parameters": parameters,
                 "inputs": _array(_reference("OipTensor")),
-                "outputs": _array(_object(["name"], {"name": _TEXT, "parameters": _PARAMETERS})),
+                "outputs": {
+                    **_array(_object(["name"], {"name": _TEXT, "parameters": parameters})),
+                    "type": ["array", "null"],
+                },
             },
         ),
         "OipInferReply": _object(
