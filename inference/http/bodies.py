@@ -80,7 +80,7 @@ class _JsonBody(BaseModel):
     data: str | None = None
     text: str | None = None
     inputs: Annotated[list[_ItemBody], Field(min_length=1)] | None = None
-    parameters: ScoreParameters = ScoreParameters()
+    parameters: ScoreParameters | None = None
 
     @model_validator(mode="after")
     def _has_one_form(self) -> _JsonBody:
@@ -159,11 +159,12 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
         parsed = _JsonBody.model_validate(value)
     except ValidationError as exc:
         raise InvalidRequest(explain_problem(exc)) from None
+    parameters = parsed.parameters or ScoreParameters()
     if parsed.inputs is None:
         single = _ItemBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
-        return ScoreRequest([single.read()], parsed.parameters)
+        return ScoreRequest([single.read()], parameters)
     _check_count(len(parsed.inputs), limits)
-    return ScoreRequest([item.read() for item in parsed.inputs], parsed.parameters, is_list=True)
+    return ScoreRequest([item.read() for item in parsed.inputs], parameters, is_list=True)
 
 
 def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:

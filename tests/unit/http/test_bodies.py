@@ -69,6 +69,13 @@ def test_a_url() -> None:
     assert not request.is_list
 
 
+def test_a_null_is_what_is_not_there() -> None:
+    request = read_json({"url": "https://host/a.png", "data": None, "id": None, "inputs": None, "parameters": None})
+
+    assert sources(request) == [Source(url="https://host/a.png")]
+    assert request.parameters == ScoreParameters()
+
+
 def test_base64_data() -> None:
     assert sources(read_json({"data": base64.b64encode(PIXELS).decode()})) == [Source(data=PIXELS)]
 
