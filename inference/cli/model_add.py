@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import JsonOption, RepositoryOption
+from inference.cli.options import JsonOption, RepositoryFolderOption
 
 
 class TaskName(StrEnum):
@@ -39,7 +39,7 @@ def add(
     version: Annotated[
         str | None, typer.Option("--version", metavar="N", help="By default one more than the highest.")
     ] = None,
-    repository: RepositoryOption = None,
+    repository: RepositoryFolderOption = None,
     labels: Annotated[Path | None, _file_option("--labels", "One label a line.")] = None,
     declaration: Annotated[Path | None, _file_option("--declaration", "A model.toml of your own.")] = None,
     task: Annotated[TaskName | None, typer.Option("--task", help="What the model does, where it cannot tell.")] = None,

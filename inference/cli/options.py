@@ -40,6 +40,9 @@ RepositoryOption = Annotated[
         help="A folder, or the url of a container (and a prefix in it).",
     ),
 ]
+RepositoryFolderOption = Annotated[
+    str | None, typer.Option("--repository", metavar="FOLDER", show_default=False, help="The folder of a repository.")
+]
 RepositoryStorageOption = Annotated[
     str | None,
     typer.Option(

@@ -59,6 +59,10 @@ def detect(
     # A box never suppresses a better one, so that leaving out low scores before or after is the same.
     threshold = max(threshold, min_score or 0.0)
     scores, classes, boxes = _candidates(propose(outputs, reading), detection, threshold)
+    framed = to_frame(boxes, frame, reading.image).round(_DECIMALS)
+    # Of a box beside the image, in the padding of the canvas, nothing is left to be counted or to suppress others.
+    seen = (framed[:, 2:] > framed[:, :2]).all(axis=1)
+    scores, classes, boxes, framed = scores[seen], classes[seen], boxes[seen], framed[seen]
     limit = max_detections or detection.max_detections
     kept = suppress(
         boxes,
@@ -67,7 +71,7 @@ def detect(
         iou_threshold=detection.iou_threshold if iou_threshold is None else iou_threshold,
         limit=limit if top_k is None else min(top_k, limit),
     )
-    return _describe(spec, scores[kept], classes[kept], to_frame(boxes[kept], frame, reading.image))
+    return _describe(spec, scores[kept], classes[kept], framed[kept])
 
 
 def check_detection(outputs: Mapping[str, Array], spec: ModelSpec) -> None:
@@ -121,13 +125,9 @@ def _describe(
     labels = spec.output.labels
     if labels and classes.size and classes.max() >= len(labels):
         raise InferenceFailed(f"The model found class {classes.max()}; there are {len(labels)} labels.")
-    boxes = boxes.round(_DECIMALS)
-    # Of a box beside the image, in the padding of the canvas, nothing is left.
-    is_visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1).tolist()
     return [
         Detection(label=spec.output.label(index), score=score, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
-        for index, score, (xmin, ymin, xmax, ymax), seen in zip(
-            classes.tolist(), scores.tolist(), boxes.tolist(), is_visible, strict=True
+        for index, score, (xmin, ymin, xmax, ymax) in zip(
+            classes.tolist(), scores.tolist(), boxes.tolist(), strict=True
         )
-        if seen
     ]

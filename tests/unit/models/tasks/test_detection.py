@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,15 @@ def test_ssd_padding_after_the_best_boxes_is_not_looked_at() -> None:
     outputs = ssd([[0, 0, 1, 1], [np.nan] * 4], [0.9, 0.0], [1, -1])
 
     assert len(detect(outputs, spec_of("ssd", *SSD_NAMES[:3]))) == 1
+
+
+def test_a_box_in_the_padding_takes_no_place_among_the_best() -> None:
+    spec = spec_of("boxes-scores", "scores", "boxes", more="units = 'pixels'")
+    spec = replace(spec, image=replace(spec.image, resize="letterbox-top-left")) if spec.image else spec
+    # The image fills the left half of the canvas.
+    outputs = boxes_scores([[40, 0, 60, 20], [0, 0, 16, 16]], [[0.9, 0, 0], [0.6, 0, 0]])
+
+    assert detect(outputs, spec, Frame(32, 32), top_k=1) == [found("ant", 0.6, 0, 0, 16, 16)]
 
 
 def test_boxes_and_scores_leave_out_the_background() -> None:
