@@ -51,6 +51,9 @@ _EXCEPTIONS: Final[tuple[tuple[type[Exception], type[InferenceError], str], ...]
 #: getaddrinfo's word for "try again" is EAI_AGAIN; these mean that there is no such name, or no address for it.
 _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
+#: Longest wait that an origin may ask for. One of 400 digits is infinite as a float, and no header can say that.
+_LONGEST_WAIT_SECONDS: Final = 86_400.0
+
 
 def explain_status(status: int, headers: Mapping[str, str]) -> InferenceError:
     """Return the error that an answer with `status` means; 200 and `REDIRECTS` mean none and are not asked about."""
@@ -83,16 +86,16 @@ def explain_lookup(exc: OSError) -> InferenceError:
 def read_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | None = None) -> float | None:
     """Return the seconds to wait that `Retry-After` asks for (RFC 9110 §10.2.3), None when it says nothing readable.
 
-    A date counts from the answer's own `Date`, so that the clocks need not agree.
+    They are a day at most. A date counts from the answer's own `Date`, so that the clocks need not agree.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _LONGEST_WAIT_SECONDS)
     moment = _read_date(text)
     if moment is None:
         return None
     asked = _read_date(headers.get("Date", "")) or (now or _utc_now)()
-    return max(0.0, (moment - asked).total_seconds())
+    return min(max(0.0, (moment - asked).total_seconds()), _LONGEST_WAIT_SECONDS)
 
 
 def _read_date(text: str) -> datetime | None:

@@ -55,7 +55,9 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
     [
         ({"Retry-After": "0"}, 0.0),
         ({"Retry-After": " 120 "}, 120.0),
+        ({"Retry-After": "9" * 400}, 86_400.0),
         ({"Retry-After": "Sat, 21 Nov 2026 12:01:30 GMT"}, 90.0),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86_400.0),
         ({"Retry-After": "Saturday, 21-Nov-26 12:01:30 GMT"}, 90.0),
         ({"Retry-After": "Sat Nov 21 12:01:30 2026"}, 90.0),
         ({"Retry-After": "Sat, 21 Nov 2026 11:00:00 GMT"}, 0.0),
