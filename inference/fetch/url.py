@@ -92,7 +92,8 @@ class Target:
             path = self.path
             suffix = suffix if suffix.startswith("?") else f"?{self.query}"
         elif not path.startswith("/"):
-            path = urljoin(self.path, path)
+            # Where `..` goes above the root, urljoin drops the slash as well, and the path would run into the port.
+            path = "/" + urljoin(self.path, path).removeprefix("/")
         return f"{self.scheme}://{self._bracketed_host}:{self.port}{path}{suffix}"
 
     @property

@@ -138,6 +138,8 @@ BASE = "https://example.com/dir/page?q=1"
         ("/x/../y?z", "https://example.com/x/../y?z"),
         ("x?z=%2f", "https://example.com/dir/x?z=%2f"),
         ("../x", "https://example.com/x"),
+        ("../../x", "https://example.com/x"),
+        ("../../..", "https://example.com/"),
         ("?z", "https://example.com/dir/page?z"),
         ("#f", "https://example.com/dir/page?q=1"),
         ("b\udcfccher", "https://example.com/dir/b%FCcher"),
