@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
+from inference.image.scans import check_scans
 from inference.settings import ImageLimits
 
 # Our own limits are checked straight after open. Pillow's guard would print a warning at half its limit and, at 179
@@ -80,6 +81,8 @@ def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None =
     try:
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
             _check_size(image.size, limits)
+            if name == "JPEG":
+                check_scans(data)
             return _load(image, name, data, target)
     except InferenceError:
         raise

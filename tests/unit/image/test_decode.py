@@ -14,6 +14,7 @@ from PIL import Image, features
 from inference.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from inference.image import decode, resize
 from inference.image.decode import DRAFT_MARGIN
+from inference.image.scans import MAX_SCANS
 from inference.settings import ImageLimits
 from tests.unit.image.files import GREY, RGB_ALPHA, encode, png, png_chunk, png_header, tiff
 
@@ -182,6 +183,34 @@ def test_a_picture_that_does_not_fit_into_memory_is_too_large() -> None:
 
     with pytest.raises(ImageTooLarge, match="memory"):
         decode(header_alone, ImageLimits(max_image_pixels=2**62, max_image_side=2**31))
+
+
+def make_scans(count: int) -> bytes:
+    """A JPEG with so many scans: the last one, which refines the one before, repeated."""
+    data = encode(make_picture(), "JPEG", progressive=True)
+    body, last, _ = data.rpartition(b"\xff\xda")
+    scan = last + data[len(body) + 2 : -2]
+    return body + scan * (count - body.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_more_scans_than_any_encoder_writes_is_refused() -> None:
+    assert decode(make_scans(MAX_SCANS), LIMITS).width == 48
+    with pytest.raises(ImageTooLarge, match="scans"):
+        decode(make_scans(MAX_SCANS + 1), LIMITS)
+
+
+def test_what_looks_like_scans_in_a_profile_or_after_the_picture_is_none() -> None:
+    data = encode(make_picture(), "JPEG")
+    looks = b"\xff\xda\0\x0c" * (MAX_SCANS + 1)
+    profile = b"\xff\xe2" + (len(looks) + 2).to_bytes(2) + looks
+
+    assert_shows(data[:2] + profile + data[2:] + looks, decode(data, LIMITS).rgb)
+
+
+@pytest.mark.parametrize("fill", [b"garbage", b"\xff\xff", b"\xff\x00", b"\xff\xd3"])
+def test_what_libjpeg_skips_between_scans_hides_none(fill: bytes) -> None:
+    with pytest.raises(ImageTooLarge, match="scans"):
+        decode(make_scans(MAX_SCANS + 1).replace(b"\xff\xda", fill + b"\xff\xda"), LIMITS)
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
