@@ -198,7 +198,7 @@ def _boundary(content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise InvalidRequest("The form's content type has no boundary.")
-    return boundary.encode()
+    return boundary.encode(errors="surrogateescape")  # as servers decode the bytes of a header that are no UTF-8
 
 
 def _read_object(text: str) -> dict[str, Any]:

@@ -58,9 +58,7 @@ async def respond(route: str, handler: Handler, request: Request) -> Response:
 
 async def _answer(route: str, handler: Handler, request: Request) -> Response:
     try:
-        return await handler(request)
-    except InferenceError as exc:
-        return error_response(exc, request.id)
+        return await _handle(handler, request)
     except SettingsError as exc:
         # Names of settings and their bad values are for the operator's log, not for callers.
         _log.error("The settings are wrong: %s", exc, extra={"action": "settings_error"})
@@ -69,6 +67,13 @@ async def _answer(route: str, handler: Handler, request: Request) -> Response:
         telemetry.count_bug(route)
         _log.exception("Unknown exception", extra={"action": "request_bug", "request_id": request.id})
         return _error(500, "The service failed in a way it should not have.", "internal_error", request.id)
+
+
+async def _handle(handler: Handler, request: Request) -> Response:
+    try:
+        return await handler(request)
+    except InferenceError as exc:
+        return error_response(exc, request.id)
 
 
 def error_response(error: InferenceError, request_id: str) -> Response:

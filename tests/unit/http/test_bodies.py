@@ -266,6 +266,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(body: bytes, encodin
         (form(("image", "a", PIXELS))[0], "multipart/form-data"),
         (form(("image", "a", PIXELS))[0], "multipart/form-data; boundary=other"),
         (b"rubbish", "multipart/form-data; boundary=edge"),
+        (form(("image", "a", PIXELS))[0], "multipart/form-data; boundary=\udcff"),
         form(("image", "a.png", PIXELS), ("top_k", None, b"many")),
     ],
 )

@@ -39,6 +39,12 @@ async def test_an_unknown_exception_is_a_500_that_says_nothing_and_is_logged(cap
     assert "secret" in caplog.text
 
 
+async def test_an_error_that_cannot_be_told_is_a_500_in_the_same_shape() -> None:
+    response = await edge.respond("score", failing(Overloaded(retry_after_seconds=float("inf"))), REQUEST)
+
+    assert (response.status, orjson.loads(response.body)["code"]) == (500, "internal_error")
+
+
 async def test_wrong_settings_are_a_503_whose_details_stay_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         response = await edge.respond("score", failing(SettingsError(["INFERENCE_CORES: 'x'"])), REQUEST)
