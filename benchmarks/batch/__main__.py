@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import subprocess
 import sys
 import tempfile
@@ -154,4 +155,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    # Else what it has started would outlive it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     asyncio.run(main())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,4 +84,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Else what it has started would outlive it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     main()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -155,4 +156,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Else what it has started would outlive it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     main()
