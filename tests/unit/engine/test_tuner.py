@@ -1,8 +1,9 @@
 """When models are timed, what they run by until then, and that nothing of it can stop them from serving."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,7 @@ def test_off_leaves_the_default(open_tuner: Open) -> None:
     open_tuner("off").offer(model)
 
     assert (model.plans, model.opened) == ([default_plan(2)], [])
+    assert "tuner" not in {thread.name for thread in threading.enumerate()}  # that would time it a moment later
 
 
 def test_plan_that_was_found_before_is_taken_from_the_cache(open_tuner: Open) -> None:
@@ -196,7 +198,114 @@ def test_model_that_cannot_be_timed_goes_on_by_its_default(open_tuner: Open, cap
     open_tuner("warm-up").offer(model)
 
     assert model.plans == [default_plan(2)]
-    assert "model not tuned" in caplog.text
+    assert [vars(record)["reason"] for record in caplog.records] == ["It cannot."]
+
+
+def test_model_that_fails_in_a_way_nobody_foresaw_still_serves(
+    open_tuner: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Model()
+
+    def fail(threads: int, items: int) -> bool:
+        raise ZeroDivisionError
+
+    model.failing = fail
+
+    open_tuner("warm-up").offer(model)
+
+    assert model.plans == [default_plan(2)]
+    assert [vars(record)["reason"] for record in caplog.records] == ["ZeroDivisionError"]
+
+
+def test_model_that_only_real_requests_can_run_is_left_alone(
+    open_tuner: Open, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model()
+    monkeypatch.setattr(model, "trial", nullcontext)
+
+    open_tuner("warm-up").offer(model)
+
+    assert model.plans == [default_plan(2)]
+    assert caplog.records == []
+
+
+def test_plan_that_was_found_under_another_declaration_is_not_taken(open_tuner: Open) -> None:
+    open_tuner("warm-up").offer(Model())
+    model = Model(Declared(threads=2))
+
+    open_tuner("warm-up").offer(model)
+
+    assert {threads for threads, _ in model.opened} == {2}
+
+
+def test_model_that_takes_one_item_a_run_is_given_no_more(open_tuner: Open) -> None:
+    model, most = Model(), [0]
+    model.can_batch = False
+
+    def note(threads: int, items: int) -> bool:
+        most[0] = max(most[0], items)
+        return False
+
+    model.failing = note
+
+    open_tuner("warm-up").offer(model)
+
+    assert most == [1]
+
+
+@pytest.mark.parametrize("is_tuned", [False, True], ids=["waits", "is tuned"])
+def test_model_that_is_dropped_is_kept_by_nothing_here(open_tuner: Open, activity: Activity, is_tuned: bool) -> None:
+    activity.busy_looks = 0 if is_tuned else 1_000_000
+    model, is_gone = Model(), threading.Event()
+    weakref.finalize(model, is_gone.set)
+    open_tuner("background").offer(model)
+    if is_tuned:
+        model.wait(2)
+
+    del model
+
+    assert is_gone.wait(20)
+
+
+def test_model_that_comes_once_all_are_tuned_and_memory_was_given_back_is_tuned_too(
+    open_tuner: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back = threading.Semaphore(0)
+    monkeypatch.setattr(tuner_module, "give_back_freed_memory", given_back.release)
+    tuner, first, second = open_tuner("background"), Model(), Model()
+    second.sha256 = "another"
+    tuner.offer(first)
+    # What the sessions had that were tried, and once it is quiet, what the first plan's had.
+    for _ in range(2):
+        assert given_back.acquire(timeout=20)
+
+    # The thread has the lock until it waits, and would wait for ever if this did not wake it.
+    tuner.offer(second)
+
+    second.wait(2)
+    assert second.plans[-1].origin == "tuned"
+
+
+@pytest.mark.parametrize("mode", ["background", "warm-up"])
+def test_close_ends_what_is_being_timed(open_tuner: Open, mode: TuningMode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement, "WINDOW_SECONDS", 600.0)
+    tuner, model, runs = open_tuner(mode), Model(), threading.Event()
+
+    def run(threads: int, items: int) -> bool:
+        runs.set()
+        return False
+
+    model.failing = run
+    working = [threading.Thread(target=lambda: tuner.offer(model)), threading.Thread(target=tuner.close)]
+    working[0].start()
+    assert runs.wait(20)
+    working[1].start()
+    for thread in working:
+        thread.join(20)
+    still_working = [thread for thread in working if thread.is_alive()]
+    model.failing = lambda *_: True
+
+    assert (still_working, model.plans) == ([], [default_plan(2)])
 
 
 def test_model_that_was_dropped_meanwhile_is_forgotten(open_tuner: Open, activity: Activity) -> None:
@@ -237,16 +346,19 @@ def test_model_that_waits_for_a_steady_machine_holds_up_no_other(
 ) -> None:
     monkeypatch.setattr(tuner_module, "ROUNDS", 1)  # no pause between rounds
     steadiness += [False, True]
-    first, second = Model(), Model()
-    second.sha256 = "another"
+    first, second, third = Model(), Model(), Model()
+    second.sha256, third.sha256 = "another", "a third"
     tuner = Tuner("background", 2, PlanCache(str(tmp_path), "runtime", "processor"), activity, quiet_seconds=600.0)
 
     tuner.offer(first)
     tuner.offer(second)
 
     second.wait(2)
+    # By now the first one stands before it, but for its pause.
+    tuner.offer(third)
+    third.wait(2)
     tuner.close()
-    assert (second.plans[-1].origin, first.plans) == ("tuned", [default_plan(2)])
+    assert (third.plans[-1].origin, first.plans) == ("tuned", [default_plan(2)])
 
 
 def test_warm_up_on_an_unsteady_machine_leaves_the_default_and_keeps_no_plan(
