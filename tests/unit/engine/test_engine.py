@@ -1,13 +1,17 @@
 """Admission, cores and deadlines of the engine, with work that waits on events instead of time."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from inference.deadline import Deadline
-from inference.engine import Engine
+from inference.engine import Engine, core_pool, stuck
+from inference.engine.core_pool import CorePool
 from inference.errors import DeadlineExceeded, Overloaded
 
 
@@ -61,6 +65,38 @@ async def test_more_than_may_wait_are_refused_at_once_with_a_time_to_come_back(e
     assert refused.value.retry_after_seconds
     with engine.admit():
         pass
+
+
+async def test_the_time_to_come_back_is_that_of_all_who_wait_at_the_pace_of_late(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter([0.0, 10.0])
+    monkeypatch.setattr(core_pool, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    with engine.admit() as permit:
+        await engine.compute(permit, lambda: None, soon())
+
+    with engine.admit(), engine.admit(), pytest.raises(Overloaded) as refused, engine.admit():
+        pytest.fail("admitted a third image")
+
+    # A tenth of 10 seconds and the rest of the 0.05 that it begins with, for each of two.
+    assert refused.value.retry_after_seconds == pytest.approx(2.09)
+
+
+async def test_work_goes_in_the_order_in_which_it_came(engine: Engine) -> None:
+    order: list[int] = []
+    held = Held()
+    with engine.admit() as permit:
+        running = asyncio.create_task(engine.compute(permit, held, soon()))
+        await held.has_started()
+        waiting = []
+        for number in range(3):
+            waiting.append(asyncio.create_task(engine.compute(permit, partial(order.append, number), soon())))
+            await asyncio.sleep(0)
+
+        held.let_go.set()
+        await asyncio.gather(running, *waiting)
+
+    assert order == [0, 1, 2]
 
 
 async def test_interactive_work_goes_before_batch_work_that_came_earlier(engine: Engine) -> None:
@@ -153,6 +189,29 @@ async def test_work_of_a_batch_that_never_comes_back_is_reported_before_its_item
     held.let_go.set()
     with pytest.raises(asyncio.CancelledError if is_left else DeadlineExceeded):
         await computing
+    engine.close()
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_work_of_a_request_that_never_comes_back_is_reported_after_its_caller_went(
+    monkeypatch: pytest.MonkeyPatch, is_left: bool
+) -> None:
+    monkeypatch.setattr(stuck, "_INTERACTIVE_SECONDS", 0.0)
+    reported, held, now = asyncio.Event(), Held(), [100.0]
+    engine = Engine(1, 0, on_stuck=reported.set)
+    deadline = Deadline.after(10 if is_left else 0.5, clock=lambda: now[0])
+    with engine.admit() as permit:
+        computing = asyncio.create_task(engine.compute(permit, held, deadline))
+        await held.has_started()
+        now[0] += 10
+        if is_left:
+            computing.cancel()
+        with pytest.raises(asyncio.CancelledError if is_left else DeadlineExceeded):
+            await computing
+
+    async with asyncio.timeout(10):
+        await reported.wait()
+    held.let_go.set()
     engine.close()
 
 
@@ -265,3 +324,41 @@ async def test_engine_is_quiet_only_when_nothing_is_admitted_or_computed(pair: E
     held.let_go.set()
     await running
     assert pair.is_quiet(0.0)
+
+
+def test_service_that_was_just_asked_is_not_quiet_though_nothing_was_computed() -> None:
+    now = [100.0]
+    engine = Engine(cores=1, max_waiting=1, clock=lambda: now[0])
+    now[0] = 200.0
+    with engine.admit():  # and its image cannot be fetched
+        pass
+
+    quiet = [engine.is_quiet(50.0)]
+    now[0] = 250.0
+    quiet.append(engine.is_quiet(50.0))
+    engine.close()
+
+    assert quiet == [False, True]
+
+
+def test_work_that_ends_its_thread_gives_its_core_back() -> None:
+    pool = CorePool(1, lambda _: None)
+
+    work = pool.submit(sys.exit, is_interactive=False)
+
+    assert isinstance(work.future.exception(10), SystemExit)
+    assert pool.is_unused
+    pool.close()
+
+
+def test_work_that_waits_when_the_cores_are_closed_is_cancelled() -> None:
+    pool, held = CorePool(1, lambda _: None), Held()
+    running = pool.submit(held, is_interactive=True)
+    assert held.started.wait(10)
+    waiting = [pool.submit(held, is_interactive=is_interactive) for is_interactive in (True, False)]
+
+    pool.close()
+
+    assert [work.future.cancelled() for work in waiting] == [True, True]
+    held.let_go.set()
+    assert running.future.result(10) == "done"
