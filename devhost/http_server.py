@@ -64,6 +64,8 @@ class FunctionsHandler:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not all(map(_is_utf8, request.headers.values())):
+            return web.Response(status=400)
         # An absolute-form target or an asterisk has no path to match.
         target = request.raw_path if request.raw_path.startswith("/") else request.path
         raw_path, _, _ = target.partition("?")
@@ -111,6 +113,15 @@ class FunctionsHandler:
             console.log("A request body without Content-Length is not passed to the function, as on the real host.")
             return b""
         return body
+
+
+def _is_utf8(value: str) -> bool:
+    """Tell whether a header's value came as UTF-8, as Kestrel demands; aiohttp hands other bytes on as surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def presented_key(request: web.BaseRequest) -> str | None:

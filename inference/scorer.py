@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import ConfigDict, Field, Strict
 
 from inference import telemetry
 from inference.deadline import Deadline
@@ -32,6 +32,7 @@ from inference.models.session import ModelSession
 from inference.models.tasks.text import decode_text, encode_text
 from inference.settings import FetchLimits, ImageLimits
 from inference.telemetry import Stage, Timings, record_stage, stage
+from inference.validation import SmallObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Source:
     text: str | None = None
 
 
-class ScoreParameters(BaseModel):
+class ScoreParameters(SmallObject):
     """What a caller may ask of the postprocessing; an unknown key is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 #: Problems that one sentence names; a broken document may have thousands.
 _MOST_PROBLEMS = 3
 
+#: Keys that are looked at in one object of a caller's: pydantic keeps a problem, of hundreds of bytes, for each that it
+#: refuses, and a body has room for millions.
+_MOST_KEYS = 100
+
 #: Where pydantic's own words would name a class of ours, or need an explanation themselves, by its type of problem.
 _PLAIN_WORDS = {"extra_forbidden": "unknown key", "model_type": "Input should be an object"}
+
+
+class SmallObject(BaseModel):
+    """What a caller sends, of a few keys; one of very many is refused before any of them is looked at."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > _MOST_KEYS:
+            raise ValueError(f"an object here has at most {_MOST_KEYS} keys")
+        return value
 
 
 def explain_problem(error: ValidationError, *, under: str = "") -> str:

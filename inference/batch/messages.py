@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from inference.batch.layout import check_batch_id
 from inference.errors import InvalidManifest, InvalidMessage
-from inference.validation import explain_problems
+from inference.validation import SmallObject, explain_problems
 
 VERSION: Literal[1] = 1
 
@@ -29,7 +29,7 @@ type Traceparent = Annotated[str, Field(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9
 type Count = Annotated[int, Field(ge=0)]
 
 
-class ManifestMessage(BaseModel):
+class ManifestMessage(SmallObject):
     """What a user drops on `batch-manifests` or posts as JSON; an unknown field is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -5,6 +5,7 @@ It refuses to expand: that is the queue's work, however the manifest came.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -75,7 +76,8 @@ class Submissions:
 
         Raises InvalidManifest, UnsupportedMediaType, ManifestNotFound, ModelNotFound, BatchConflict, Unavailable.
         """
-        message, payload = read_submission(body, content_type, options)
+        # On a thread: a large one takes seconds, in which others want an answer.
+        message, payload = await asyncio.to_thread(read_submission, body, content_type, options)
         self.callbacks.check(message.callback_url)
         await self.scorer.resolve(message.model, message.parameters)
         digest, total = await self._check(message, payload)

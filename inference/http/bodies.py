@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import ConfigDict, FailFast, Field, StringConstraints, ValidationError, model_validator
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
@@ -22,7 +22,7 @@ from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
-from inference.validation import explain_problem
+from inference.validation import SmallObject, explain_problem
 
 #: The query parameters of raw bodies and GET; `code` is the Functions key.
 _PARAMETERS: Mapping[str, type[int] | type[float]] = {
@@ -33,6 +33,8 @@ _PARAMETERS: Mapping[str, type[int] | type[float]] = {
     "max_detections": int,
 }
 _TEXT_FIELD_BYTES = 64 * 1024
+#: A body may be 64 MiB for the images in it; as many small values would be gigabytes once they are parsed.
+_MAX_JSON_VALUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class ScoreRequest:
     is_list: bool = False
 
 
-class _ItemBody(BaseModel):
+class _ItemBody(SmallObject):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     id: Annotated[str, StringConstraints(max_length=256)] | None = None
@@ -72,14 +74,14 @@ class _ItemBody(BaseModel):
         return Input(Source(url=self.url, data=data, text=self.text), self.id)
 
 
-class _JsonBody(BaseModel):
+class _JsonBody(SmallObject):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     id: Annotated[str, StringConstraints(max_length=256)] | None = None
     url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
     data: str | None = None
     text: str | None = None
-    inputs: Annotated[list[_ItemBody], Field(min_length=1)] | None = None
+    inputs: Annotated[list[_ItemBody], FailFast(), Field(min_length=1)] | None = None
     parameters: ScoreParameters | None = None
 
     @model_validator(mode="after")
@@ -151,10 +153,14 @@ def _read_query(request: Request) -> ScoreRequest:
 
 
 def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
+    if body.count(b",") >= _MAX_JSON_VALUES:
+        raise PayloadTooLarge(f"The body has more than {_MAX_JSON_VALUES} values.")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"The body is not JSON: {exc.msg} at character {exc.pos}.") from None
+    if isinstance(value, dict) and isinstance(inputs := value.get("inputs"), list):
+        _check_count(len(inputs), limits)  # before each of them is looked at
     try:
         parsed = _JsonBody.model_validate(value)
     except ValidationError as exc:
@@ -163,7 +169,6 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
     if parsed.inputs is None:
         single = _ItemBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
         return ScoreRequest([single.read()], parameters)
-    _check_count(len(parsed.inputs), limits)
     return ScoreRequest([item.read() for item in parsed.inputs], parameters, is_list=True)
 
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import InvalidRequest, UnsupportedMediaType
 from inference.http.messages import Request
-from inference.validation import explain_problem
+from inference.validation import SmallObject, explain_problem
 
 
-class Selection(BaseModel):
+class Selection(SmallObject):
     """Which dead letters a replay or a purge means; nothing given means all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -158,6 +158,12 @@ async def test_bodies_come_back_byte_for_byte(host: HostProcess, client: aiohttp
         assert await response.read() == body
 
 
+async def test_a_header_that_is_no_utf8_is_refused_as_by_kestrel(host: HostProcess) -> None:
+    with socket.create_connection(("127.0.0.1", host.port)) as connection:
+        connection.sendall(b"GET /api/talk HTTP/1.1\r\nHost: localhost\r\nx-a: \xff\r\nConnection: close\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_a_compressed_body_is_passed_on_as_it_came(host: HostProcess, client: aiohttp.ClientSession) -> None:
     body = gzip.compress(b"a" * 1000)
 

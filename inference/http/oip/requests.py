@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, Strict, StringConstraints, ValidationError, model_validator
 
 from inference.errors import InvalidRequest
 from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
@@ -67,7 +67,7 @@ class _InputParameters(_Part):
 class _Input(_Part):
     name: _Name
     datatype: str
-    shape: Annotated[list[_Size], Field(max_length=_MAX_DIMENSIONS)]
+    shape: Annotated[list[_Size], FailFast(), Field(max_length=_MAX_DIMENSIONS)]
     parameters: _InputParameters = _InputParameters()
     data: Any = None
 
@@ -93,8 +93,8 @@ class _Body(_Part):
 
     id: Annotated[str, Strict(), StringConstraints(max_length=1024)] | None = None
     parameters: _Parameters = _Parameters()
-    inputs: list[_Input]
-    outputs: list[_Output] = []
+    inputs: Annotated[list[_Input], FailFast()]
+    outputs: Annotated[list[_Output], FailFast()] = []
 
 
 def read_infer_request(body: bytes, header_length: str | None, model: str) -> InferRequest:

@@ -199,7 +199,7 @@ async def test_work_of_a_request_that_never_comes_back_is_reported_after_its_cal
     monkeypatch.setattr(stuck, "_INTERACTIVE_SECONDS", 0.0)
     reported, held, now = asyncio.Event(), Held(), [100.0]
     engine = Engine(1, 0, on_stuck=reported.set)
-    deadline = Deadline.after(10 if is_left else 0.5, clock=lambda: now[0])
+    deadline = Deadline.after(10 if is_left else 2, clock=lambda: now[0])
     with engine.admit() as permit:
         computing = asyncio.create_task(engine.compute(permit, held, deadline))
         await held.has_started()

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -239,6 +240,32 @@ def test_an_empty_body_is_refused(content_type: str) -> None:
 def test_another_media_type_is_refused(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType):
         read(b"x", content_type)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [' + b"1," * 2_000_000 + b"1]}",
+        b'{"inputs": [' + b"1," * 900_000 + b"1]}",
+        b'{"inputs": [1,1,1]}',
+        b'{"url": "https://host/a", ' + b", ".join(b'"%d": 1' % number for number in range(200_000)) + b"}",
+        b'{"url": "https://host/a", "parameters": {' + b", ".join(b'"%d": 1' % n for n in range(200_000)) + b"}}",
+    ],
+    ids=["values", "inputs", "few inputs", "keys", "parameters"],
+)
+def test_a_body_of_very_many_values_is_refused_by_one_short_sentence_in_little_memory(body: bytes) -> None:
+    limits = RequestLimits(max_body_bytes=1 << 26, max_inputs=3)
+    request = Request("POST", "", headers={"content-type": "application/json"}, body=body)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest) as refused:
+            read_score_request(request, limits)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(refused.value.message) < 100
+    assert peak_bytes < 64 << 20  # a problem of pydantic's for each would be hundreds of megabytes
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
