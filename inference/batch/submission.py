@@ -24,7 +24,7 @@ from inference.batch.messages import ManifestMessage, read_json
 from inference.batch.ports import Account, Clock, Queues, Scorer, Stores
 from inference.batch.record import Records, Ticket
 from inference.batch.source import open_source
-from inference.errors import BatchConflict, InvalidManifest, UnsupportedMediaType
+from inference.errors import BatchConflict, InvalidManifest, PayloadTooLarge, UnsupportedMediaType
 from inference.settings import BatchSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
 
@@ -45,6 +45,9 @@ _MANIFEST_TYPES = frozenset(
         "text/plain",
     }
 )
+#: More than a body has room for urls. A document of JSON is parsed whole, and while it is, nothing else is done; the
+#: other forms are read as a stream.
+_MAX_JSON_VALUES = 2_000_000
 #: Bytes handed to the parser at a time.
 _CHUNK_BYTES = 1024 * 1024
 _TEXTS = ("batch_id", "model", "callback_url")
@@ -74,7 +77,8 @@ class Submissions:
     async def submit(self, body: bytes, content_type: str, options: Mapping[str, str]) -> Submission:
         """Accept a manifest; `options` (query parameters) say of a bare manifest what a JSON one says itself.
 
-        Raises InvalidManifest, UnsupportedMediaType, ManifestNotFound, ModelNotFound, BatchConflict, Unavailable.
+        Raises InvalidManifest, PayloadTooLarge, UnsupportedMediaType, ManifestNotFound, ModelNotFound, BatchConflict,
+        Unavailable.
         """
         # On a thread: a large one takes seconds, in which others want an answer.
         message, payload = await asyncio.to_thread(read_submission, body, content_type, options)
@@ -137,11 +141,13 @@ class Submissions:
 def read_submission(body: bytes, content_type: str, options: Mapping[str, str]) -> tuple[ManifestMessage, bytes | None]:
     """Return the message that a request stands for, and the manifest when the body is one.
 
-    Raises InvalidManifest, UnsupportedMediaType.
+    Raises InvalidManifest, PayloadTooLarge, UnsupportedMediaType.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     asked = _read_options(options)
     if media_type == _JSON or media_type.endswith("+json"):
+        if body.count(b",") >= _MAX_JSON_VALUES:
+            raise PayloadTooLarge(f"The manifest has over {_MAX_JSON_VALUES} values; send it as JSON Lines or CSV.")
         value = read_json(body)
         if not isinstance(value, dict):
             raise InvalidManifest("A manifest message is a JSON object.")

@@ -89,6 +89,11 @@ async def test_a_selection_is_taken_as_clients_send_it_within_the_limit_of_bodie
         await routes.purge(request(b"batch_id=a"))
 
 
+async def test_a_document_of_millions_of_values_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(PayloadTooLarge, match="JSON Lines"):
+        await Simulation().service.submit(b'{"images": [' + b"1," * 2_000_000 + b"1]}")
+
+
 @pytest.mark.parametrize("name", ["ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines"])
 async def test_json_lines_are_taken_under_each_of_their_names(name: str) -> None:
     sim = Simulation()
