@@ -1,5 +1,7 @@
 """Plans on disk: for whom they hold, and that a bad one is as good as none."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,27 @@ def test_plan_holds_for_one_model_runtime_processor_and_number_of_cores(
     open_cache(tmp_path).write("sha", 2, PLAN)
 
     assert open_cache(tmp_path, runtime, processor).read(model, cores) is None
+
+
+def test_another_users_folder_is_neither_trusted_nor_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write a plan there could make every process compute by it."""
+    open_cache(tmp_path).write("sha", 2, PLAN)
+    written = [*tmp_path.iterdir()]
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+
+    assert open_cache(tmp_path).read("sha", 2) is None
+    open_cache(tmp_path).write("sha", 4, PLAN)
+    assert [*tmp_path.iterdir()] == written
+
+
+def test_each_user_has_a_folder_of_their_own_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    PlanCache("", "1.31", "a").write("sha", 2, PLAN)
+
+    assert [path.name for path in tmp_path.iterdir()] == [f"onnxfn-plans-{os.geteuid()}"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,44 @@ def test_run_that_is_alone_gives_what_any_run_gives(digits: ModelSession) -> Non
     np.testing.assert_array_equal(digits.run(item)["logits"], before)
 
 
+class Counted:
+    """A session of onnxruntime's that counts its runs."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.runs = 0
+
+    def run(self, *arguments: Any) -> Any:
+        self.runs += 1
+        return self.session.run(*arguments)
+
+
+def test_only_a_run_that_is_alone_takes_the_lane_of_every_core(digits: ModelSession) -> None:
+    (item,) = images(1)
+    digits.adopt(WIDE)
+    lanes = digits._lanes
+    loaded, idle = Counted(lanes.loaded), Counted(lanes.idle)
+    object.__setattr__(lanes, "loaded", loaded)
+    object.__setattr__(lanes, "idle", idle)
+
+    digits.run(item)
+    assert (loaded.runs, idle.runs) == (1, 0)
+    digits.run(item, is_alone=True)
+    assert (loaded.runs, idle.runs) == (1, 1)
+
+
+@pytest.mark.parametrize("spinning", [False, True])
+def test_each_lane_has_the_threads_of_the_plan(digits: ModelSession, spinning: bool) -> None:
+    digits.adopt(ExecutionPlan(1, 2, 1, 3, spinning, "tuned"))
+
+    lanes = digits._lanes
+    assert lanes.loaded.get_session_options().intra_op_num_threads == 1
+    assert lanes.idle is not None
+    options = lanes.idle.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spinning))
+
+
 def _prepared_folders() -> list[Path]:
     return [*Path(tempfile.gettempdir()).glob("onnxfn-weights-*")]
 
