@@ -43,14 +43,17 @@ def announce(functions: Iterable[Function], base_url: str, route_prefix: str) ->
 
 
 def _description(functions: Iterable[Function], base_url: str, route_prefix: str) -> dict[str, object]:
-    prefix = f"{route_prefix}/" if route_prefix else ""
     described = []
     for function in sorted(functions, key=lambda function: function.name):
         value: dict[str, object] = {"name": function.name, "trigger": function.trigger.type}
         if function.is_http:
-            value |= {"methods": list(function.methods), "url": f"{base_url}/{prefix}{function.route}"}
+            value |= {"methods": list(function.methods), "url": _url(function, base_url, route_prefix)}
         described.append({**value, "is_disabled": function.is_disabled})
     return {"url": base_url, "functions": described}
+
+
+def _url(function: Function, base_url: str, route_prefix: str) -> str:
+    return f"{base_url}/{f'{route_prefix}/' if route_prefix else ''}{function.route}"
 
 
 def banner(functions: Iterable[Function], base_url: str, route_prefix: str) -> str:
@@ -65,10 +68,9 @@ def banner(functions: Iterable[Function], base_url: str, route_prefix: str) -> s
         "",
     ]
     enabled = [function for function in functions if not function.is_disabled]
-    prefix = f"{route_prefix}/" if route_prefix else ""
     for function in sorted((f for f in enabled if f.is_http), key=lambda f: f.name):
         methods = f"[{','.join(function.methods)}] " if function.methods else ""
-        lines += [f"\t{function.name}: {methods}{base_url}/{prefix}{function.route}", ""]
+        lines += [f"\t{function.name}: {methods}{_url(function, base_url, route_prefix)}", ""]
     for function in sorted((f for f in enabled if not f.is_http), key=lambda f: f.name):
         lines += [f"\t{function.name}: {function.trigger.type}", ""]
     lines += [f"\tFunction {function.name} is disabled." for function in functions if function.is_disabled]

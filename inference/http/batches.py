@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from inference.batch.service import BatchService
 from inference.errors import InvalidRequest, PayloadTooLarge
-from inference.http.bodies import unpack
+from inference.http.compression import unpack
 from inference.http.messages import Request, Response, json_response
 from inference.http.queries import read_count
 from inference.settings import RequestLimits

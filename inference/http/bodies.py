@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Annotated, Any
 
@@ -16,7 +16,6 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, TooManyInputs, UnsupportedMediaType
-from inference.http.compression import decompress
 from inference.http.messages import Request
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
@@ -91,20 +90,6 @@ class _JsonBody(SmallObject):
         if self.inputs is not None and self.id is not None:
             raise ValueError("id belongs to each of the inputs")
         return self
-
-
-def unpack(request: Request, limits: RequestLimits) -> Request:
-    """Return the request with its body as it was before `Content-Encoding`.
-
-    Raises InvalidRequest, UnsupportedMediaType, and PayloadTooLarge for a body over the limit, packed or not.
-    """
-    if len(request.body) > limits.max_body_bytes:
-        raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
-    encoding = request.headers.get("content-encoding")
-    if not encoding:
-        return request
-    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
-    return replace(request, body=decompress(request.body, encoding, limits.max_body_bytes), headers=headers)
 
 
 def read_score_request(request: Request, limits: RequestLimits, *, takes_text: bool = False) -> ScoreRequest:

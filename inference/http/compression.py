@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from inference.http.messages import Request
+from inference.settings import RequestLimits
 
 #: zlib's wbits. "deflate" is the zlib format: RFC 9110, section 8.4.1.2, and so do Triton's clients understand it.
 _FORMATS: Final[Mapping[str, int]] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -19,6 +22,25 @@ _LEVEL = 1
 
 #: Below it the header of a compressed reply eats what compression saves: one network packet.
 MIN_REPLY_BYTES = 1400
+
+
+def check_size(request: Request, limits: RequestLimits) -> None:
+    """Raise PayloadTooLarge for a body over the limit."""
+    if len(request.body) > limits.max_body_bytes:
+        raise PayloadTooLarge(f"The body has more than {limits.max_body_bytes} bytes.")
+
+
+def unpack(request: Request, limits: RequestLimits) -> Request:
+    """Return the request with its body as it was before `Content-Encoding`.
+
+    Raises InvalidRequest, UnsupportedMediaType, and PayloadTooLarge for a body over the limit, packed or not.
+    """
+    check_size(request, limits)
+    encoding = request.headers.get("content-encoding")
+    if not encoding:
+        return request
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    return replace(request, body=decompress(request.body, encoding, limits.max_body_bytes), headers=headers)
 
 
 def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inference.batch.service import BatchService
 from inference.http.batches import collect
-from inference.http.bodies import unpack
+from inference.http.compression import unpack
 from inference.http.messages import Request, Response, json_response
 from inference.http.queries import read_filter, read_selection
 from inference.settings import RequestLimits

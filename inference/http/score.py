@@ -10,7 +10,8 @@ from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.errors import InferenceError, InvalidRequest
-from inference.http.bodies import Input, ScoreRequest, read_score_request, unpack
+from inference.http.bodies import Input, ScoreRequest, read_score_request
+from inference.http.compression import unpack
 from inference.http.messages import Request, Response, json_response
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession

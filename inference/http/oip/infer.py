@@ -12,8 +12,8 @@ from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.engine.termination import Termination
-from inference.errors import InvalidRequest, PayloadTooLarge
-from inference.http.compression import decompress
+from inference.errors import InvalidRequest
+from inference.http.compression import check_size, unpack
 from inference.http.messages import Request, Response
 from inference.http.oip.images import ImageDecoder
 from inference.http.oip.inputs import build_feeds
@@ -61,8 +61,7 @@ class InferRoutes:
     async def infer(self, request: Request) -> Response:
         """Run the model once on the request's tensors."""
         deadline = Deadline.after(self._limits.requests.timeout_seconds)
-        if len(request.body) > self._limits.requests.max_body_bytes:
-            raise PayloadTooLarge(f"The body has more than {self._limits.requests.max_body_bytes} bytes.")
+        check_size(request, self._limits.requests)
         session = await find_session(self._registry, request)
         model, version = session.version.name, session.version.version
         started = time.perf_counter()
@@ -114,8 +113,7 @@ class InferRoutes:
         return _Inferred(response, items, ready - started, ran - ready, time.perf_counter_ns() - ran)
 
     def _read(self, request: Request, session: ModelSession) -> InferRequest:
-        encoding = request.headers.get("content-encoding", "")
-        body = decompress(request.body, encoding, self._limits.requests.max_body_bytes)
+        body = unpack(request, self._limits.requests).body
         length = request.headers.get(_HEADER_LENGTH)
         if is_raw(length):
             return read_raw_request(body, session, self._limits.images)

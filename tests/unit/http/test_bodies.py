@@ -18,7 +18,8 @@ from inference.errors import (
     TooManyInputs,
     UnsupportedMediaType,
 )
-from inference.http.bodies import ScoreRequest, read_score_request, unpack
+from inference.http.bodies import ScoreRequest, read_score_request
+from inference.http.compression import unpack
 from inference.http.messages import Request
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
