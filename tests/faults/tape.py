@@ -89,6 +89,8 @@ class Tape:
         self.written: set[str] = set()
         self._by_batch: defaultdict[str, list[Call]] = defaultdict(list)
         self._texts: dict[str, str] = {}
+        #: Ids of the messages that a send is known of.
+        self._sent: set[str] = set()
         self._numbers = itertools.count()
 
     def about(self, batch_id: str) -> list[Call]:
@@ -108,13 +110,28 @@ class Tape:
         return call
 
     def end(self, call: Call, status: int, body: bytes) -> None:
-        """Note that Azurite answered it; a call may be carried out twice."""
-        call = replace(call, status=status, number=next(self._numbers), received=[])
-        if call.service == "queue" and call.method == "GET" and status == 200 and "/messages" in call.target:
+        """Note that Azurite answered it; a call may be carried out twice.
+
+        A message may be received before its send is answered, or although it never is, since Azurite was stopped
+        between doing it and saying so: its send then stands before the receive.
+        """
+        call = replace(call, status=status, received=[])
+        if call.service == "queue" and "/messages" in call.target and status in {200, 201}:
             for message in ElementTree.fromstring(body).iterfind("QueueMessage"):  # noqa: S314 -- Azurite wrote it
-                text = _decode(message.findtext("MessageText", ""))
-                self._texts[message.findtext("MessageId", "")] = text
-                call.received.append(text)
+                message_id = message.findtext("MessageId", "")
+                is_news = message_id not in self._sent
+                self._sent.add(message_id)
+                if call.is_send and not is_news:
+                    return
+                if call.method == "GET":
+                    text = self._texts[message_id] = _decode(message.findtext("MessageText", ""))
+                    call.received.append(text)
+                    if is_news:
+                        self._append(replace(call, method="POST", status=201, text=text, received=[]))
+        self._append(call)
+
+    def _append(self, call: Call) -> None:
+        call.number = next(self._numbers)
         self.calls.append(call)
         if call.is_whole_write:
             self.written.add(call.name)

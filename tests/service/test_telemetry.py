@@ -17,11 +17,19 @@ TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
 def spans(output: str) -> list[dict[str, Any]]:
-    """Return what the console exporter printed; the host puts the time before each line of a worker."""
+    """Return what the console exporter printed; the host puts the time before each line of a worker.
+
+    The last one may be half printed yet.
+    """
     text = re.sub(r"^\[\d{4}-[^\]]*\] ", "", output, flags=re.MULTILINE)
     decoder, found, position = json.JSONDecoder(), [], 0
     while (position := text.find('{\n    "name": ', position)) >= 0:
-        span, end = decoder.raw_decode(text[position:])
+        try:
+            span, end = decoder.raw_decode(text[position:])
+        except json.JSONDecodeError:
+            if "\n}\n" in text[position:]:
+                raise
+            break
         found.append(span)
         position += end
     return found
