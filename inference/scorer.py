@@ -30,7 +30,7 @@ from inference.models.rows import join_rows, split_rows
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
 from inference.models.tasks.text import decode_text, encode_text
-from inference.settings import FetchLimits, ImageLimits
+from inference.settings import FetchLimits, ImageSettings
 from inference.telemetry import Stage, Timings, record_stage, stage
 from inference.validation import SmallObject
 
@@ -113,18 +113,15 @@ class Scorer:
         fetcher: Fetches,
         *,
         default_model: str,
-        image_limits: ImageLimits,
+        images: ImageSettings,
         fetch_limits: FetchLimits,
-        fast_decode: bool = False,
     ) -> None:
-        """`fast_decode` decodes a JPEG smaller, by leaving out frequencies that its model's input does not show."""
         self._registry = registry
         self._engine = engine
         self._fetcher = fetcher
         self._default_model = default_model
-        self._image_limits = image_limits
+        self._images = images
         self._max_image_bytes = fetch_limits.max_image_bytes
-        self._fast_decode = fast_decode
         self._batchers: WeakKeyDictionary[ModelSession, Batcher[NDArray[Any], Mapping[str, NDArray[Any]]]]
         self._batchers = WeakKeyDictionary()
 
@@ -235,7 +232,7 @@ class Scorer:
                 text = decode_text(data)
             with stage(Stage.PREPROCESS, timings):
                 return _Prepared(encode_text(text, spec), None, None)
-        image = prepare_image(data, spec, self._image_limits, timings, fast_decode=self._fast_decode)
+        image = prepare_image(data, spec, self._images, timings)
         info = ImageInfo(image.frame.width, image.frame.height, image.format)
         return _Prepared(image.tensor, info, image.frame)
 

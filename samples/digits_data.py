@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from inference.image import decode
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 
 SPLIT_SEED = 20
 HELD_OUT_SHARE = 0.2
@@ -63,4 +63,4 @@ def encode_scan(ink: NDArray[np.float64], image_format: str) -> bytes:
 
 def decode_scan(file: bytes) -> NDArray[np.uint8]:
     """Return the pixels of a scan as the service sees them: height x width x 3."""
-    return decode(file, ImageLimits()).rgb
+    return decode(file, ImageSettings()).rgb

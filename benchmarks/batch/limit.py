@@ -24,7 +24,7 @@ from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
 from inference.models.session import ModelSession
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 
 
 def measure(session: ModelSession, images: list[bytes], count: int, cores: int) -> tuple[float, float, float]:
@@ -59,7 +59,7 @@ def measure(session: ModelSession, images: list[bytes], count: int, cores: int) 
         return count / seconds, cpu_seconds * 1000 / count, machine.others_share(cpu_seconds)
 
 
-def score(data: bytes, session: ModelSession, limits: ImageLimits = ImageLimits()) -> None:  # noqa: B008 -- frozen
+def score(data: bytes, session: ModelSession, limits: ImageSettings = ImageSettings()) -> None:  # noqa: B008 -- frozen
     """Do what the scorer does on an engine thread, stage by stage, without its spans."""
     image = decode(data, limits)
     outputs = session.run(preprocess(image.picture, session.spec))
@@ -68,7 +68,7 @@ def score(data: bytes, session: ModelSession, limits: ImageLimits = ImageLimits(
 
 def time_stages(session: ModelSession, images: list[bytes], rounds: int = 5) -> dict[str, float]:
     """Return milliseconds an image of each stage, alone on one core."""
-    limits = ImageLimits()
+    limits = ImageSettings()
     decoded = [decode(data, limits) for data in images]
     tensors = [preprocess(image.picture, session.spec) for image in decoded]
 

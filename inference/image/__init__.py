@@ -1,10 +1,9 @@
-"""From encoded bytes to the pixels that a model is given: `decode`, then `resize`.
+"""From encoded bytes to the pixels that a model is given: `decode`, then `resize.resize`.
 
 It is the one package that imports Pillow, and it refuses to fetch, to look at names and to render documents.
 """
 
 from inference.image.decode import DecodedImage, decode
 from inference.image.formats import identify
-from inference.image.resize import resize
 
-__all__ = ["DecodedImage", "decode", "identify", "resize"]
+__all__ = ["DecodedImage", "decode", "identify"]

@@ -17,7 +17,7 @@ from inference.errors import ImageTooLarge, InferenceError, InvalidImage
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
 from inference.image.scans import check_scans
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 
 # Our own limits are checked straight after open. Pillow's guard would print a warning at half its limit and, at 179
 # million pixels, overrule a larger limit that an operator has set.
@@ -66,7 +66,7 @@ class DecodedImage:
         return np.asarray(self.picture)
 
 
-def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None = None) -> DecodedImage:
+def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | None = None) -> DecodedImage:
     """Decode the first frame of an image to upright RGB.
 
     `target` is the (width, height) that the upright picture is going to be scaled to, or less; a JPEG is then decoded
@@ -80,7 +80,7 @@ def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None =
         import_module(plugin)
     try:
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
-            _check_size(image.size, limits)
+            _check_size(image.size, settings)
             if name == "JPEG":
                 check_scans(data)
             return _load(image, name, data, target)
@@ -94,12 +94,12 @@ def decode(data: bytes, limits: ImageLimits, *, target: tuple[int, int] | None =
         raise InvalidImage(f"The bytes are not a readable {name} image.") from exc
 
 
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+def _check_size(size: tuple[int, int], settings: ImageSettings) -> None:
     width, height = size
-    if max(size) > limits.max_image_side or width * height > limits.max_image_pixels:
+    if max(size) > settings.max_image_side or width * height > settings.max_image_pixels:
         raise ImageTooLarge(
-            f"The image has {width} x {height} pixels; the limits are {limits.max_image_pixels} pixels "
-            f"and {limits.max_image_side} on a side."
+            f"The image has {width} x {height} pixels; the limits are {settings.max_image_pixels} pixels "
+            f"and {settings.max_image_side} on a side."
         )
     if min(size) < 1:
         raise InvalidImage("The image has no pixels.")

@@ -14,7 +14,7 @@ from inference.image import decode
 from inference.models.geometry import Frame, reduction_target
 from inference.models.preprocess import preprocess
 from inference.models.spec import ModelSpec
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from inference.telemetry import Stage, Timings, stage
 
 
@@ -29,16 +29,15 @@ class PreparedImage:
     format: str
 
 
-def prepare_image(
-    data: bytes, spec: ModelSpec, limits: ImageLimits, timings: Timings, *, fast_decode: bool = False
-) -> PreparedImage:
-    """Decode and preprocess an image. `fast_decode` decodes a JPEG smaller, by what the model's input does not show.
+def prepare_image(data: bytes, spec: ModelSpec, settings: ImageSettings, timings: Timings) -> PreparedImage:
+    """Decode and preprocess an image.
 
     Raises InvalidImage and the like; InvalidRequest when the model takes no image.
     """
-    target = reduction_target(spec.image) if fast_decode and spec.image is not None else None
+    # A JPEG may be decoded smaller by the frequencies that the model's input does not show.
+    target = reduction_target(spec.image) if settings.fast_decode and spec.image is not None else None
     with stage(Stage.DECODE, timings):
-        image = decode(data, limits, target=target)
+        image = decode(data, settings, target=target)
     with stage(Stage.PREPROCESS, timings):
-        tensor = preprocess(image.picture, spec)
+        tensor = preprocess(image.picture, spec, exact_resize=settings.exact_resize)
     return PreparedImage(tensor, Frame(image.width, image.height, image.reduced_by), image.format)

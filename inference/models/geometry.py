@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 
 from inference.models.spec import ImageSpec
 
-#: A photo, resized, is up to three times as large as the square that is cut out of its middle. An image a thousand
-#: times as wide as high would take gigabytes, of which the canvas shows a sliver.
-_MAX_COVER = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -29,23 +25,27 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which part of the image is drawn where on the canvas, in pixels of each; it may reach beyond the canvas."""
+    """Where the whole image is drawn on the canvas, in pixels of the canvas; it may reach beyond."""
 
-    #: Left, top, right, bottom of the part of the image.
-    box: tuple[float, float, float, float]
+    #: Width, height of the image.
+    image: tuple[int, int]
     #: Width, height that it is resized to.
     size: tuple[int, int]
     #: Left, top of it on the canvas, negative where the canvas cuts it off.
     offset: tuple[int, int]
-    #: Pixels of the canvas for one of the image, where the sides were rounded after; None: as `size` and `box` say.
+    #: Pixels of the canvas for one of the image, where the sides were rounded after; None: as `size` says.
     scale: float | None = None
+
+    def shown(self, spec: ImageSpec) -> tuple[int, int, int, int]:
+        """Return the part (left, top, right, bottom) of the resized image that is on the canvas."""
+        (x, y), (width, height) = self.offset, self.size
+        return max(0, -x), max(0, -y), min(width, spec.width - x), min(height, spec.height - y)
 
     def to_image[N: (float, NDArray[np.float64])](self, x: N, y: N) -> tuple[N, N]:
         """Return the point of the image that is drawn at a point of the canvas; many of them as two arrays."""
-        left, top, right, bottom = self.box
-        x_scale = self.scale or self.size[0] / (right - left)
-        y_scale = self.scale or self.size[1] / (bottom - top)
-        return left + (x - self.offset[0]) / x_scale, top + (y - self.offset[1]) / y_scale
+        x_scale = self.scale or self.size[0] / self.image[0]
+        y_scale = self.scale or self.size[1] / self.image[1]
+        return (x - self.offset[0]) / x_scale, (y - self.offset[1]) / y_scale
 
 
 def to_frame(boxes: NDArray[np.float64], frame: Frame, spec: ImageSpec) -> NDArray[np.float64]:
@@ -69,7 +69,7 @@ def place(width: int, height: int, spec: ImageSpec) -> Placement:
     """Return the placement of a `width` x `height` image."""
     match spec.resize:
         case "stretch":
-            return Placement((0, 0, width, height), (spec.width, spec.height), (0, 0))
+            return Placement((width, height), (spec.width, spec.height), (0, 0))
         case "shorter-side":
             return _crop_centre(width, height, spec)
         case "letterbox" | "letterbox-top-left":
@@ -84,12 +84,7 @@ def _crop_centre(width: int, height: int, spec: ImageSpec) -> Placement:
     """
     size = _covering_size(width, height, spec)
     offset = (-((size[0] - spec.width) // 2), -((size[1] - spec.height) // 2))
-    whole = Placement((0, 0, width, height), size, offset)
-    if size[0] * size[1] > _MAX_COVER * spec.width * spec.height:
-        return _trim(whole, spec, columns=True, rows=True)
-    ways = ((True, True), (False, True), (True, False))
-    trimmed = (_trim(whole, spec, columns=columns, rows=rows) for columns, rows in ways)
-    return next((placement for placement in trimmed if _has_same_pixels(placement, whole)), whole)
+    return Placement((width, height), size, offset)
 
 
 def _covering_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
@@ -98,33 +93,6 @@ def _covering_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
         return max(spec.resize_to, round(width * scale)), max(spec.resize_to, round(height * scale))
     scale = max(spec.width / width, spec.height / height)
     return max(spec.width, round(width * scale)), max(spec.height, round(height * scale))
-
-
-def _trim(whole: Placement, spec: ImageSpec, *, columns: bool, rows: bool) -> Placement:
-    """Leave out the columns, or rows, or both, of the image that the canvas does not show."""
-    (left, top, right, bottom), (width, height), (x, y) = whole.box, whole.size, whole.offset
-    if columns:
-        left, right = -x * right / width, min(right, (spec.width - x) * right / width)
-        width, x = spec.width, 0
-    if rows:
-        top, bottom = -y * bottom / height, min(bottom, (spec.height - y) * bottom / height)
-        height, y = spec.height, 0
-    return Placement((left, top, right, bottom), (width, height), (x, y))
-
-
-def _has_same_pixels(trimmed: Placement, whole: Placement) -> bool:
-    """Tell whether Pillow resizes a part of an image to the very pixels that it has in the whole one.
-
-    It holds the part in float32, which is exact for what a power of two divides, and rounds between the two
-    directions, whose order depends on the sizes (ImagingResampleInner of Pillow 13).
-    """
-
-    def is_vertical_first(size: tuple[int, int]) -> bool:
-        _, _, width, height = whole.box
-        return height > size[1] and height - size[1] > 2 * (width - size[0])
-
-    is_exact = all(float(np.float32(edge)) == edge for edge in trimmed.box)
-    return is_exact and is_vertical_first(trimmed.size) == is_vertical_first(whole.size)
 
 
 def _letterbox(width: int, height: int, spec: ImageSpec, *, is_centred: bool) -> Placement:
@@ -136,4 +104,4 @@ def _letterbox(width: int, height: int, spec: ImageSpec, *, is_centred: bool) ->
     fit = round if is_centred else int
     size = (max(1, fit(width * scale)), max(1, fit(height * scale)))
     offset = ((spec.width - size[0]) // 2, (spec.height - size[1]) // 2) if is_centred else (0, 0)
-    return Placement((0, 0, width, height), size, offset, scale)
+    return Placement((width, height), size, offset, scale)

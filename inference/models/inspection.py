@@ -21,7 +21,7 @@ from inference.models.repository import ModelVersion
 from inference.models.session import ModelSession
 from inference.models.signature import TensorInfo
 from inference.models.tasks.text import decode_text, encode_text
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from inference.telemetry import Timings
 
 
@@ -110,7 +110,7 @@ def score_file(session: ModelSession, data: bytes) -> ScoredFile:
     spec = session.spec
     frame = None
     if spec.image is not None:
-        image = prepare_image(data, spec, ImageLimits(), Timings())
+        image = prepare_image(data, spec, ImageSettings(), Timings())
         tensor, frame = image.tensor, image.frame
     elif spec.task == "text":
         tensor = encode_text(decode_text(data), spec)

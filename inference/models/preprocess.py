@@ -19,25 +19,26 @@ from inference.models.spec import ImageSpec, ModelSpec
 _LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 
-def preprocess(pixels: Pixels, spec: ModelSpec) -> NDArray[Any]:
+def preprocess(pixels: Pixels, spec: ModelSpec, *, exact_resize: bool = False) -> NDArray[Any]:
     """Return the tensor (1 x C x H x W or 1 x H x W x C, in the model's dtype) of an image's upright RGB pixels.
 
+    `exact_resize` gives the very pixels of Pillow, else some differ by one of 255 levels.
     Raises InvalidRequest when the model takes no image.
     """
     if spec.image is None:
         raise InvalidRequest(f"This model takes {spec.task}, not an image.")
     width, height = measure(pixels)
     placement = place(width, height, spec.image)
-    resized = resize(pixels, placement.size, spec.image.interpolation, placement.box)
+    shown = placement.shown(spec.image)
+    resized = resize(pixels, placement.size, spec.image.interpolation, shown, exact=exact_resize)
     return _normalise(_recolor(_draw(resized, placement, spec.image), spec.image), spec.image)
 
 
 def _draw(pixels: NDArray[np.uint8], placement: Placement, spec: ImageSpec) -> NDArray[np.uint8]:
-    left, top = placement.offset
-    pixels = pixels[max(0, -top) :, max(0, -left) :][: spec.height, : spec.width]
     height, width = pixels.shape[:2]
     if (width, height) == (spec.width, spec.height):
         return pixels
+    left, top = (max(0, offset) for offset in placement.offset)
     canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
     canvas[top : top + height, left : left + width] = pixels
     return canvas

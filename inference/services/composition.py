@@ -147,9 +147,8 @@ def build(environ: Mapping[str, str]) -> Services:
         registry,
         engine,
         default_model=chosen.models.default_model,
-        image_limits=chosen.images,
+        images=chosen.images,
         fetch_limits=chosen.fetch,
-        fast_decode=chosen.engine.fast_decode,
     )
     status_routes, draining = StatusRoutes(registry, served, __version__), Draining()
     batches = Later(partial(_build_batches, chosen, engine, late_fetcher, score_with, draining, own_hosts))

@@ -11,7 +11,7 @@ from inference.models.loading import load_session
 from inference.models.manifest import write_manifest
 from inference.models.preprocess import preprocess
 from inference.models.repository import ModelRepository
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from tests.golden.test_assets import DECLARATION
 
 TOLERANCE = 0.03
@@ -32,11 +32,11 @@ def test_photo_decoded_smaller_keeps_its_label_and_its_scores_within_the_toleran
     target = reduction_target(session.spec.image)
     reduced_photos = 0
     for path in sorted((assets / "images").glob("*.jpg")):
-        reduced = decode(path.read_bytes(), ImageLimits(), target=target)
+        reduced = decode(path.read_bytes(), ImageSettings(), target=target)
         if reduced.reduced_by == 1:
             continue
         reduced_photos += 1
-        exact = decode(path.read_bytes(), ImageLimits())
+        exact = decode(path.read_bytes(), ImageSettings())
         scores = []
         for image in (exact, reduced):
             (logits,) = session.run(preprocess(image.picture, session.spec)).values()

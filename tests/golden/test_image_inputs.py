@@ -13,7 +13,7 @@ from inference.image import decode
 from inference.models.loading import load_session
 from inference.models.postprocess import postprocess
 from inference.models.preprocess import preprocess
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from tests.unit.models.published import build_model, write_version
 
 DTYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
@@ -51,7 +51,7 @@ def test_mean_color_is_the_images(tmp_path: Path, dtype: str, layout: str, batch
     session = load_session(write_version(tmp_path / "models", model, toml=toml, labels=["red", "green", "blue"]))
     session.warm()
 
-    image = decode((tmp_path / "photo.png").read_bytes(), ImageLimits())
+    image = decode((tmp_path / "photo.png").read_bytes(), ImageSettings())
     tensor = preprocess(image.rgb, session.spec)
     scores = {item["label"]: item["score"] for item in postprocess(session.run(tensor), session.spec)}
 

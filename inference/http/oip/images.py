@@ -17,7 +17,7 @@ from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest, ItemRe
 from inference.http.oip.tensors import Tensor
 from inference.models.encoded_image import prepare_image
 from inference.models.spec import ModelSpec
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from inference.telemetry import Timings
 
 
@@ -25,7 +25,7 @@ from inference.telemetry import Timings
 class ImageDecoder:
     """Decodes the images of one request; `timings` collects what the stages took."""
 
-    limits: ImageLimits
+    images: ImageSettings
     max_image_bytes: int
     max_images: int
     timings: Timings
@@ -60,7 +60,7 @@ class ImageDecoder:
             raise InvalidImage("The image is empty.")
         if len(data) > self.max_image_bytes:
             raise ImageTooLarge(f"The image has more than {self.max_image_bytes} bytes.")
-        return prepare_image(data, spec, self.limits, self.timings).tensor
+        return prepare_image(data, spec, self.images, self.timings).tensor
 
 
 def _decode_base64(text: str) -> bytes:

@@ -25,7 +25,7 @@ from inference.http.oip.requests import HEADER_LENGTH, InferRequest, is_raw, rea
 from inference.http.oip.statistics import Durations, Statistics
 from inference.models.registry import ModelRegistry
 from inference.models.session import ModelSession
-from inference.settings import FetchLimits, ImageLimits, RequestLimits
+from inference.settings import FetchLimits, ImageSettings, RequestLimits
 from inference.telemetry import Stage, Timings, record_stage, stage
 
 _HEADER_LENGTH = HEADER_LENGTH.lower()
@@ -36,7 +36,7 @@ class Limits:
     """How much one request may ask."""
 
     requests: RequestLimits
-    images: ImageLimits
+    images: ImageSettings
     fetch: FetchLimits
 
 

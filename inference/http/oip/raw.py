@@ -15,10 +15,10 @@ from inference.http.oip.tensors import Tensor, read_binary
 from inference.image import decode
 from inference.models.session import ModelSession
 from inference.models.signature import TensorInfo
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 
 
-def read_raw_request(body: bytes, session: ModelSession, limits: ImageLimits) -> InferRequest:
+def read_raw_request(body: bytes, session: ModelSession, images: ImageSettings) -> InferRequest:
     """Return the request that a bare body makes: one item, all outputs in binary. Raises InvalidRequest.
 
     A string is the body itself, without a length before it. For an image model the body is an encoded image, or the
@@ -28,7 +28,7 @@ def read_raw_request(body: bytes, session: ModelSession, limits: ImageLimits) ->
         raise InvalidRequest(f"A raw request needs a model with one input, not {len(session.signature.inputs)}.")
     declared = session.signature.inputs[0]
     view = memoryview(body)
-    if is_image_input(declared, session) and (len(body) != _tensor_bytes(session) or _is_image(body, limits)):
+    if is_image_input(declared, session) and (len(body) != _tensor_bytes(session) or _is_image(body, images)):
         tensor = Tensor(declared.name, BYTES, (1,), [view])
     elif declared.dtype == "string":
         if any(size not in (None, 1) for size in declared.shape):
@@ -63,10 +63,10 @@ def _tensor_bytes(session: ModelSession) -> int:
 _IMAGE_DATATYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8"}
 
 
-def _is_image(body: bytes, limits: ImageLimits) -> bool:
+def _is_image(body: bytes, images: ImageSettings) -> bool:
     """Its first bytes alone do not tell: one tensor in 65536 begins like a BMP."""
     try:
-        decode(body, limits)
+        decode(body, images)
     except InferenceError:
         return False
     return True

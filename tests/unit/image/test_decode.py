@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from inference.errors import ImageTooLarge, InvalidImage, UnsupportedImage
-from inference.image import decode, resize
+from inference.image import decode
 from inference.image.decode import DRAFT_MARGIN
+from inference.image.resize import resize
 from inference.image.scans import MAX_SCANS
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from tests.unit.image.files import GREY, RGB_ALPHA, encode, png, png_chunk, png_header, tiff
 
-LIMITS = ImageLimits()
+LIMITS = ImageSettings()
 
 
 def make_picture(width: int = 48, height: int = 32) -> NDArray[np.uint8]:
@@ -145,11 +146,11 @@ def test_the_name_is_that_of_the_bytes() -> None:
 def test_a_picture_at_the_limits_is_decoded_and_one_past_them_is_not() -> None:
     data = encode(np.zeros((20, 30, 3), np.uint8), "PNG")
 
-    assert decode(data, ImageLimits(max_image_pixels=600, max_image_side=30)).width == 30
+    assert decode(data, ImageSettings(max_image_pixels=600, max_image_side=30)).width == 30
     with pytest.raises(ImageTooLarge, match="30 x 20"):
-        decode(data, ImageLimits(max_image_pixels=599, max_image_side=30))
+        decode(data, ImageSettings(max_image_pixels=599, max_image_side=30))
     with pytest.raises(ImageTooLarge, match="30 x 20"):
-        decode(data, ImageLimits(max_image_pixels=600, max_image_side=29))
+        decode(data, ImageSettings(max_image_pixels=600, max_image_side=29))
 
 
 def test_limits_are_checked_before_any_pixel_is_loaded() -> None:
@@ -174,7 +175,7 @@ def test_a_limit_above_that_of_pillow_counts() -> None:
     header_alone = png_header(14_000, 13_000, 1, GREY) + png_chunk(b"IDAT", b"")
 
     with pytest.raises(InvalidImage):
-        decode(header_alone, ImageLimits(max_image_pixels=200_000_000))
+        decode(header_alone, ImageSettings(max_image_pixels=200_000_000))
 
 
 def test_a_picture_that_does_not_fit_into_memory_is_too_large() -> None:
@@ -182,7 +183,7 @@ def test_a_picture_that_does_not_fit_into_memory_is_too_large() -> None:
     header_alone = png_header(2_000_000_000, 1, 8, RGB_ALPHA) + png_chunk(b"IDAT", b"")
 
     with pytest.raises(ImageTooLarge, match="memory"):
-        decode(header_alone, ImageLimits(max_image_pixels=2**62, max_image_side=2**31))
+        decode(header_alone, ImageSettings(max_image_pixels=2**62, max_image_side=2**31))
 
 
 def make_scans(count: int) -> bytes:

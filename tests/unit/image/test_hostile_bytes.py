@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from inference.errors import ItemRejected
 from inference.image import decode
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from tests.unit.image.files import encode
 
-LIMITS = ImageLimits(max_image_pixels=1_000_000, max_image_side=4096)
+LIMITS = ImageSettings(max_image_pixels=1_000_000, max_image_side=4096)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 MUTANTS = 120
 

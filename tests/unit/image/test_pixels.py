@@ -12,7 +12,7 @@ from PIL import Image
 
 from inference.errors import UnsupportedImage
 from inference.image import decode
-from inference.settings import ImageLimits
+from inference.settings import ImageSettings
 from tests.unit.image.files import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, encode, png, png_chunk, tiff
 
 WHITE, BLACK, RED = [255, 255, 255], [0, 0, 0], [255, 0, 0]
@@ -20,7 +20,7 @@ WHITE, BLACK, RED = [255, 255, 255], [0, 0, 0], [255, 0, 0]
 
 def pixels(data: bytes) -> list[list[int]]:
     """Decode a picture of one row to its pixels."""
-    rgb = decode(data, ImageLimits()).rgb
+    rgb = decode(data, ImageSettings()).rgb
     assert rgb.shape[0] == 1
     row: list[list[int]] = rgb[0].tolist()
     return row
@@ -28,7 +28,7 @@ def pixels(data: bytes) -> list[list[int]]:
 
 def pixel(data: bytes) -> NDArray[np.int64]:
     """Decode a picture of one colour to that colour."""
-    rgb = decode(data, ImageLimits()).rgb.reshape(-1, 3).astype(int)
+    rgb = decode(data, ImageSettings()).rgb.reshape(-1, 3).astype(int)
     assert (np.ptp(rgb, axis=0) <= 2).all()
     return np.asarray(rgb[0])
 
@@ -41,8 +41,8 @@ def test_rgb_is_kept_to_the_bit() -> None:
     rgb = np.random.default_rng(1).integers(0, 256, (7, 5, 3), np.uint8)
 
     for format_ in ("PNG", "BMP", "TIFF"):
-        np.testing.assert_array_equal(decode(encode(rgb, format_), ImageLimits()).rgb, rgb)
-    np.testing.assert_array_equal(decode(encode(rgb, "WEBP", lossless=True), ImageLimits()).rgb, rgb)
+        np.testing.assert_array_equal(decode(encode(rgb, format_), ImageSettings()).rgb, rgb)
+    np.testing.assert_array_equal(decode(encode(rgb, "WEBP", lossless=True), ImageSettings()).rgb, rgb)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_ramp_of_16_bits_is_scaled_and_not_saturated() -> None:
     expected = np.repeat((ramp >> 8).astype(np.uint8)[..., None], 3, axis=2)
 
     for data in (encode(ramp, "PNG"), encode(ramp, "TIFF"), encode(ramp, "TIFF", compression="tiff_lzw")):
-        np.testing.assert_array_equal(decode(data, ImageLimits()).rgb, expected)
+        np.testing.assert_array_equal(decode(data, ImageSettings()).rgb, expected)
 
 
 def test_a_big_endian_tiff_of_16_bits_is_read_the_same() -> None:
@@ -196,14 +196,14 @@ def test_ink_comes_out_as_light(ink: tuple[int, int, int, int], shown: list[int]
 
 
 def test_an_adobe_jpeg_in_ycck_comes_out_as_light(assets: Path) -> None:
-    rgb = decode((assets / "images/pil_sample_cmyk.jpg").read_bytes(), ImageLimits()).rgb
+    rgb = decode((assets / "images/pil_sample_cmyk.jpg").read_bytes(), ImageSettings()).rgb
 
     assert np.abs(rgb[2, 5].astype(int) - [255, 13, 25]).max() <= 5  # the red bar in its corner
     assert rgb[90:].max() <= 10  # rich black below
 
 
 def test_a_grey_jpeg_has_three_equal_channels(assets: Path) -> None:
-    rgb = decode((assets / "images/hopper_gray.jpg").read_bytes(), ImageLimits()).rgb
+    rgb = decode((assets / "images/hopper_gray.jpg").read_bytes(), ImageSettings()).rgb
 
     assert rgb.shape == (128, 128, 3)
     assert (rgb == rgb[..., :1]).all()
@@ -211,14 +211,14 @@ def test_a_grey_jpeg_has_three_equal_channels(assets: Path) -> None:
 
 
 def test_a_cut_out_stands_on_white(assets: Path) -> None:
-    rgb = decode((assets / "images/kitten_224.png").read_bytes(), ImageLimits()).rgb
+    rgb = decode((assets / "images/kitten_224.png").read_bytes(), ImageSettings()).rgb
 
     assert (rgb[0] == 255).all()
     assert rgb[112, 112].max() < 255
 
 
 def test_a_photograph_of_16_bits_a_channel_keeps_its_shades(assets: Path) -> None:
-    rgb = decode((assets / "images/tiff_16bit_RGB.tiff").read_bytes(), ImageLimits()).rgb
+    rgb = decode((assets / "images/tiff_16bit_RGB.tiff").read_bytes(), ImageSettings()).rgb
 
     assert rgb.shape == (40, 100, 3)
     assert 25 < rgb.mean() < 36

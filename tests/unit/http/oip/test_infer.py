@@ -23,7 +23,7 @@ from inference.http.oip.statistics import Statistics
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.source import FolderSource
-from inference.settings import FetchLimits, ImageLimits, RequestLimits
+from inference.settings import FetchLimits, ImageSettings, RequestLimits
 from tests.hosting import eventually
 from tests.unit.models.published import Shape, build_model, write_version
 
@@ -92,7 +92,7 @@ class Service:
         self.engine = Engine(1, 0)
         self.registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor)
         self.statistics = Statistics()
-        limits = Limits(RequestLimits(timeout_seconds=timeout_seconds), ImageLimits(), FetchLimits())
+        limits = Limits(RequestLimits(timeout_seconds=timeout_seconds), ImageSettings(), FetchLimits())
         self.routes = InferRoutes(self.registry, self.engine, self.statistics, limits)
 
     async def infer(self, model: str, data: list[float], datatype: str = "FP32", **more: Any) -> Response:
