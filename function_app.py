@@ -98,12 +98,12 @@ async def purge_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("purge_dead_letters", req)
 
 
-@app.route("health", methods=["GET"], auth_level=ANONYMOUS)
+@app.route("health", methods=["GET", "HEAD"], auth_level=ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("health", req)
 
 
-@app.route("ready", methods=["GET"], auth_level=ANONYMOUS)
+@app.route("ready", methods=["GET", "HEAD"], auth_level=ANONYMOUS)
 async def ready(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("ready", req)
 
@@ -138,12 +138,12 @@ async def oip_server(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("oip_server", req)
 
 
-@app.route("v2/health/live", methods=["GET"], auth_level=ANONYMOUS)
+@app.route("v2/health/live", methods=["GET", "HEAD"], auth_level=ANONYMOUS)
 async def oip_live(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("oip_live", req)
 
 
-@app.route("v2/health/ready", methods=["GET"], auth_level=ANONYMOUS)
+@app.route("v2/health/ready", methods=["GET", "HEAD"], auth_level=ANONYMOUS)
 async def oip_ready(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond("oip_ready", req)
 

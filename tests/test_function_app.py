@@ -41,7 +41,7 @@ def run(program: str) -> str:
 def test_the_functions_are_these() -> None:
     found = {name: rest for name, *rest in map(json.loads, run(FUNCTIONS).splitlines())}
 
-    get, post, both = ["GET"], ["POST"], ["GET", "POST"]
+    get, post, both, probe = ["GET"], ["POST"], ["GET", "POST"], ["GET", "HEAD"]
     http = {
         "score": ("score", both, "FUNCTION"),
         "score_model": ("models/{model}/score", both, "FUNCTION"),
@@ -58,8 +58,8 @@ def test_the_functions_are_these() -> None:
         "export_dead_letters": ("deadletters/export", get, "FUNCTION"),
         "replay_dead_letters": ("deadletters/replay", post, "FUNCTION"),
         "purge_dead_letters": ("deadletters/purge", post, "FUNCTION"),
-        "health": ("health", get, "ANONYMOUS"),
-        "ready": ("ready", get, "ANONYMOUS"),
+        "health": ("health", probe, "ANONYMOUS"),
+        "ready": ("ready", probe, "ANONYMOUS"),
         "version": ("version", get, "ANONYMOUS"),
         "openapi": ("openapi.json", get, "ANONYMOUS"),
         "swagger": ("swagger.json", get, "ANONYMOUS"),
@@ -68,8 +68,8 @@ def test_the_functions_are_these() -> None:
     }
     http |= {
         "oip_server": ("v2", get, "FUNCTION"),
-        "oip_live": ("v2/health/live", get, "ANONYMOUS"),
-        "oip_ready": ("v2/health/ready", get, "ANONYMOUS"),
+        "oip_live": ("v2/health/live", probe, "ANONYMOUS"),
+        "oip_ready": ("v2/health/ready", probe, "ANONYMOUS"),
         "oip_statistics": ("v2/models/stats", get, "FUNCTION"),
         "oip_index": ("v2/repository/index", post, "FUNCTION"),
         "oip_load": ("v2/repository/models/{model}/load", post, "ADMIN"),

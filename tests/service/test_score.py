@@ -159,6 +159,13 @@ async def test_a_request_id_is_echoed(client: aiohttp.ClientSession) -> None:
         assert response.headers["x-request-id"] == "mine-1"
 
 
+@pytest.mark.parametrize("route", ["health", "ready", "v2/health/live", "v2/health/ready"])
+async def test_probes_may_ask_without_a_body(client: aiohttp.ClientSession, route: str) -> None:
+    async with client.head(route) as response:
+        assert (response.status, await response.read()) == (200, b"")
+        assert response.headers["x-request-id"]
+
+
 async def test_what_is_served_is_told(client: aiohttp.ClientSession) -> None:
     async with client.get("models") as response:
         (model,) = [model for model in (await response.json())["models"] if model["name"] == "digits"]
