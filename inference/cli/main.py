@@ -5,6 +5,7 @@ It refuses to hold commands: each group has a module of its own.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib.metadata import version as installed_version
 from typing import Annotated
@@ -48,6 +49,8 @@ def _program(
 
 def run() -> None:
     """Run the program and exit: 0 done, 1 the work failed, 2 the call was wrong."""
+    # It warns in dozens of lines, once a call, of each login that it did not find; the failure says it in one.
+    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
     try:
         app(prog_name="onnxfn")
     except Failure as failure:

@@ -11,6 +11,7 @@ import aiohttp
 import azure.core.exceptions
 import pytest
 from azure.core.exceptions import AzureError, HttpResponseError, SerializationError
+from azure.identity.aio import ChainedTokenCredential, EnvironmentCredential
 from azure.storage.blob import StorageErrorCode
 
 from inference.errors import StorageForbidden, StorageUnavailable
@@ -51,6 +52,13 @@ def reply(status: int, code: str | None = None, **headers: str) -> HttpResponseE
     response: Any = SimpleNamespace(headers=headers, status_code=status)
     exc.response = response
     return exc
+
+
+async def test_nobody_who_is_logged_in_is_said_in_a_sentence() -> None:
+    # As DefaultAzureCredential does where there is no identity at all, after dozens of lines of its own.
+    async with ChainedTokenCredential(EnvironmentCredential()) as credential:
+        with pytest.raises(StorageForbidden, match=r"no Azure login .* `az login`"), translate_errors():
+            await credential.get_token("https://storage.azure.com/.default")
 
 
 @pytest.mark.parametrize("kind", [*every_sdk_exception()], ids=lambda kind: kind.__name__)
