@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ _WEIGHTS_NAME = "weights"
 
 #: What is prepared takes up to twice the model's files: a layout of a kernel's own stands beside the original.
 _DISK_FACTOR = 3
+
+#: Preparing takes seconds; a folder of this age is that of a process that was killed over it.
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class SessionFactory:
 
         Source of the options: onnxruntime_session_options_config_keys.h of onnxruntime 1.31.
         """
+        _sweep()
         # Mappings outlive the folder; their memory is the page cache's, and the system may take it back.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX)))
         if shutil.disk_usage(folder).free < _DISK_FACTOR * sum(size for _, _, size, _, _ in self.stamps.values()):
@@ -88,6 +93,14 @@ class SessionFactory:
         onnxruntime.InferenceSession(self.version.path / MODEL_NAME, options, providers=[CPU])
         verify_unchanged(self.version.path, self.stamps)
         return folder / MODEL_NAME
+
+
+def _sweep() -> None:
+    """Remove what a process left that was killed while it prepared."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):  # another process removes it, too
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _open_prepared(path: Path, own_arena: bool, way: Way) -> Any:

@@ -1,8 +1,10 @@
 """A model that changes the way it runs: by plan, alone, joined, and by another execution provider."""
 
+import os
 import shutil
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -116,9 +118,9 @@ def test_both_lanes_map_the_same_weights_and_leave_no_file(
 def test_lanes_have_weights_of_their_own_where_none_can_be_prepared(
     digits: ModelSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
 ) -> None:
-    if obstacle == "no folder":
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    else:
+    # Of this test's own: a service that runs on the machine prepares weights in the common one.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing" if obstacle == "no folder" else tmp_path))
+    if obstacle == "no room":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     (item,) = images(1)
     before = digits.run(item)["logits"]
@@ -128,6 +130,21 @@ def test_lanes_have_weights_of_their_own_where_none_can_be_prepared(
     assert digits.has_idle_lane
     np.testing.assert_allclose(digits.run(item, is_alone=True)["logits"], before, rtol=1e-4, atol=1e-5)
     assert _prepared_folders() == []
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_prepares_is_not(
+    digits: ModelSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in {"left": 3601, "new": 3500}.items():
+        folder = tmp_path / f"{session_factory.FOLDER_PREFIX}{name}"
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"...")
+        os.utime(folder, (time.time() - age,) * 2)
+
+    digits.adopt(WIDE)
+
+    assert [folder.name for folder in _prepared_folders()] == [f"{session_factory.FOLDER_PREFIX}new"]
 
 
 def test_lanes_that_give_other_outputs_are_not_adopted(digits: ModelSession, monkeypatch: pytest.MonkeyPatch) -> None:
