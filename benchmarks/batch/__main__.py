@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from statistics import median
 
 from benchmarks.batch.path import Bench, Run, open_bench
 from benchmarks.batch.workloads import ASSETS, ROOT, Workload, WorkloadMissing, open_workload
+from benchmarks.ending import end_on_termination
 
 #: Images of a timed batch: long enough that the polls before and after it weigh little.
 _IMAGES = {"digits": 20_000, "mobilenet": 4_000}
@@ -155,6 +155,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    # Else what it has started would outlive it.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    end_on_termination()
     asyncio.run(main())

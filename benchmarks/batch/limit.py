@@ -59,17 +59,17 @@ def measure(session: ModelSession, images: list[bytes], count: int, cores: int) 
         return count / seconds, cpu_seconds * 1000 / count, machine.others_share(cpu_seconds)
 
 
-def score(data: bytes, session: ModelSession, limits: ImageSettings = ImageSettings()) -> None:  # noqa: B008 -- frozen
+def score(data: bytes, session: ModelSession, settings: ImageSettings = ImageSettings()) -> None:  # noqa: B008 -- frozen
     """Do what the scorer does on an engine thread, stage by stage, without its spans."""
-    image = decode(data, limits)
+    image = decode(data, settings)
     outputs = session.run(preprocess(image.picture, session.spec))
     postprocess(outputs, session.spec, frame=Frame(image.width, image.height, image.reduced_by))
 
 
 def time_stages(session: ModelSession, images: list[bytes], rounds: int = 5) -> dict[str, float]:
     """Return milliseconds an image of each stage, alone on one core."""
-    limits = ImageSettings()
-    decoded = [decode(data, limits) for data in images]
+    settings = ImageSettings()
+    decoded = [decode(data, settings) for data in images]
     tensors = [preprocess(image.picture, session.spec) for image in decoded]
 
     def milliseconds(call: Callable[[int], object]) -> float:
@@ -79,7 +79,7 @@ def time_stages(session: ModelSession, images: list[bytes], rounds: int = 5) -> 
         return (time.perf_counter() - begun) * 1000 / rounds / len(images)
 
     return {
-        "decode": milliseconds(lambda index: decode(images[index], limits)),
+        "decode": milliseconds(lambda index: decode(images[index], settings)),
         "preprocess": milliseconds(lambda index: preprocess(decoded[index].picture, session.spec)),
         "run": milliseconds(lambda index: session.run(tensors[index])),
     }

@@ -15,7 +15,8 @@ ASSETS = Path(os.environ.get("ONNXFN_TEST_ASSETS") or ROOT.parent / "shared/asse
 #: What ImageNet photos are that a camera or a web site would serve; the rest of the assets are format tests.
 _PHOTOS = ("*.jpg",)
 
-_MOBILENET = """
+#: What MobileNetV2 is told by its model.toml.
+MOBILENET_DECLARATION = """
 task = "classification"
 [input]
 resize = "shorter-side"
@@ -59,6 +60,6 @@ def _open_mobilenet(assets: Path, scratch: Path) -> Workload:
     version.mkdir(parents=True, exist_ok=True)
     (version / "model.onnx").write_bytes(model.read_bytes())
     (version / "labels.txt").write_bytes(labels.read_bytes())
-    (version / "model.toml").write_text(_MOBILENET)
+    (version / "model.toml").write_text(MOBILENET_DECLARATION)
     write_manifest(version)
     return Workload("mobilenet", scratch, photos)

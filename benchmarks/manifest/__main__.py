@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 from benchmarks.batch.calls import counted
 from benchmarks.batch.workloads import ROOT
+from benchmarks.ending import end_on_termination
 from benchmarks.manifest.expansion import STAGES
 from benchmarks.manifest.forms import FORMS, write_manifest
 from devhost.azurite import Azurite
@@ -84,6 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Else what it has started would outlive it.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    end_on_termination()
     main()

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from benchmarks.batch.workloads import ASSETS
+from benchmarks.batch.workloads import ASSETS, MOBILENET_DECLARATION
+from benchmarks.serving.peers.pipeline import preprocess as plain_preprocess
+from benchmarks.serving.photos import scale_photo
 from inference.models.declaration import parse_declaration
 from inference.models.encoded_image import prepare_image
 from inference.models.signature import Signature, TensorInfo
@@ -28,35 +29,19 @@ from inference.telemetry import Timings
 
 #: A picture of the web, of a screen, of a camera.
 SIZES = ((500, 375), (1920, 1080), (4000, 3000))
-_QUALITY = 90
-_DECLARATION = b"""
-[input]
-resize = "shorter-side"
-resize_to = 256
-mean = [0.485, 0.456, 0.406]
-std = [0.229, 0.224, 0.225]
-"""
-
-
-def make_photo(source: Path, size: tuple[int, int]) -> bytes:
-    """Return a photo at a size, as JPEG."""
-    data = io.BytesIO()
-    with Image.open(source) as opened:
-        opened.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(data, "JPEG", quality=_QUALITY)
-    return data.getvalue()
 
 
 def make_ways(data: bytes) -> Mapping[str, Callable[[], object]]:
     """Return the ways to make a tensor of a photo, the bare decoder first."""
     spec = resolve_spec(
-        parse_declaration(_DECLARATION),
+        parse_declaration(MOBILENET_DECLARATION.encode()),
         Signature(
             (TensorInfo("input", "float32", (None, 3, 224, 224)),), (TensorInfo("out", "float32", (None, 1000)),)
         ),
     )
     return {
         "decoder": lambda: Image.open(io.BytesIO(data)).load(),
-        "Pillow and numpy": lambda: _plain(data),
+        "Pillow and numpy": lambda: plain_preprocess(Image.open(io.BytesIO(data))),
         "EXACT_RESIZE": lambda: _prepare(data, spec, ImageSettings(exact_resize=True)),
         "default": lambda: _prepare(data, spec, ImageSettings()),
         "FAST_DECODE": lambda: _prepare(data, spec, ImageSettings(fast_decode=True)),
@@ -78,17 +63,6 @@ def _prepare(data: bytes, spec: ModelSpec, settings: ImageSettings) -> object:
     return prepare_image(data, spec, settings, Timings()).tensor
 
 
-def _plain(data: bytes) -> object:
-    """What documentation shows."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    scale = 256 / min(image.size)
-    resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (resized.width - 224) // 2, (resized.height - 224) // 2
-    pixels = np.asarray(resized.crop((left, top, left + 224, top + 224)), np.float32) / 255
-    values = (pixels - np.array([0.485, 0.456, 0.406], np.float32)) / np.array([0.229, 0.224, 0.225], np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[np.newaxis])
-
-
 def main() -> None:
     """Print a row a size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preprocess", description=__doc__.partition("\n")[0])
@@ -99,7 +73,9 @@ def main() -> None:
     if not source.is_file():
         sys.exit(f"{source} is not there: name the folder of photos with --assets")
     for index, size in enumerate(SIZES):
-        found = measure(make_ways(make_photo(source, size)), options.rounds)
+        with Image.open(source) as opened:
+            data = scale_photo(opened, size)
+        found = measure(make_ways(data), options.rounds)
         if not index:
             print("| photo |", " | ".join(found), "|")
             print("|---|" + "---:|" * len(found))

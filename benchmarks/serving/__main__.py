@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.batch.workloads import ASSETS, Workload, WorkloadMissing, open_workload
+from benchmarks.ending import end_on_termination
 from benchmarks.serving.environments import ROOT, PeerMissing
 from benchmarks.serving.load import LoadFailed, drive, find_wrk
 from benchmarks.serving.photos import make_photos
@@ -156,6 +156,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Else what it has started would outlive it.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    end_on_termination()
     main()

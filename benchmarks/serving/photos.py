@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,13 @@ class Photos:
     form_type = f"multipart/form-data; boundary={_BOUNDARY}"
 
 
+def scale_photo(opened: Image.Image, size: tuple[int, int]) -> bytes:
+    """Return a photo at a size, as JPEG."""
+    data = io.BytesIO()
+    opened.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(data, "JPEG", quality=_QUALITY)
+    return data.getvalue()
+
+
 def make_photos(sources: tuple[Path, ...], scratch: Path) -> Photos:
     """Write the first few landscape photos among `sources` into `scratch`."""
     raw: list[Path] = []
@@ -37,7 +45,7 @@ def make_photos(sources: tuple[Path, ...], scratch: Path) -> Photos:
             if opened.width < SIZE[0] or opened.width <= opened.height or len(raw) == _PHOTOS:
                 continue
             path = scratch / f"{source.stem}.jpg"
-            opened.convert("RGB").resize(SIZE, Image.Resampling.LANCZOS).save(path, quality=_QUALITY)
+            path.write_bytes(scale_photo(opened, SIZE))
         raw.append(path)
         texts.append(path.with_suffix(".json"))
         texts[-1].write_text(json.dumps({"image_bytes": base64.b64encode(path.read_bytes()).decode()}))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.preprocess.__main__ import make_photo, make_ways, measure
+from benchmarks.preprocess.__main__ import make_ways, measure
+from benchmarks.serving.photos import scale_photo
 
 
-def test_every_way_makes_the_tensor_that_documentation_makes(tmp_path: Path) -> None:
+def test_every_way_makes_the_tensor_that_documentation_makes() -> None:
     coarse = np.random.default_rng(1).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((800, 600), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
+    photo = Image.fromarray(coarse).resize((800, 600), Image.Resampling.BICUBIC)
 
-    ways = make_ways(make_photo(tmp_path / "photo.png", (500, 375)))
+    ways = make_ways(scale_photo(photo, (500, 375)))
     plain: Any = ways["Pillow and numpy"]()
 
     level = 1 / 255 / 0.224

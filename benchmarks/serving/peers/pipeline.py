@@ -19,6 +19,16 @@ _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
+def preprocess(image: Image.Image) -> np.ndarray[Any, Any]:
+    """Return the tensor (1 x 3 x 224 x 224, float32) of an opened image."""
+    image = image.convert("RGB")
+    scale = 256 / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    left, top = (image.width - 224) // 2, (image.height - 224) // 2
+    pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32) / 255
+    return np.ascontiguousarray(((pixels - _MEAN) / _STD).transpose(2, 0, 1)[np.newaxis])
+
+
 class Pipeline:
     """Bytes of a photo to the five best labels of an ImageNet classifier."""
 
@@ -36,13 +46,8 @@ class Pipeline:
 
     def score_image(self, image: Image.Image) -> list[dict[str, Any]]:
         """Return the predictions for an opened image."""
-        image = image.convert("RGB")
-        scale = 256 / min(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-        left, top = (image.width - 224) // 2, (image.height - 224) // 2
-        pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32) / 255
-        tensor = ((pixels - _MEAN) / _STD).transpose(2, 0, 1)[np.newaxis]
-        logits = self._session.run(None, {self._input: np.ascontiguousarray(tensor)})[0][0]
+        tensor = preprocess(image)
+        logits = self._session.run(None, {self._input: tensor})[0][0]
         exponentials = np.exp(logits - logits.max())
         scores = exponentials / exponentials.sum()
         best = np.argsort(-scores)[:5]

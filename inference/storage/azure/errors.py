@@ -88,10 +88,11 @@ def _translate_response(exc: HttpResponseError) -> Exception:
     kind = _BY_ERROR_CODE.get(error_code) or _BY_STATUS.get(exc.status_code or 0)
     if kind is None:
         kind = StorageForbidden if isinstance(exc, ClientAuthenticationError) else StorageUnavailable
-    reason = f"storage answered {exc.status_code or 'nothing usable'} ({error_code or type(exc).__name__})"
     if isinstance(exc, ClientAuthenticationError) and exc.status_code is None:
         # azure-identity found no credential to ask storage with; what it says of each it logs itself.
         reason = "there is no Azure login to reach storage with: a managed identity, or that of `az login`"
+    else:
+        reason = f"storage answered {exc.status_code or 'nothing usable'} ({error_code or type(exc).__name__})"
     if issubclass(kind, InferenceError):
         return kind(reason, retry_after_seconds=parse_retry_after(headers.get("Retry-After")))
     return kind(reason)
