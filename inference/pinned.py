@@ -44,7 +44,7 @@ class PinnedScorer:
         if session.sha256 != pin.sha256:
             raise ModelUnavailable(f"{session.version} is no longer the model that this batch began with.")
         wanted = read_parameters(parameters)
-        with telemetry.labelled(model=pin.name, model_version=pin.version), telemetry.counted_item("batch"):
+        with telemetry.counted_item("batch", model=pin.name, version=pin.version):
             score = await self._scorer.score(Source(url=url), session, wanted, self._engine.admit_batch(), deadline)
         return score.predictions
 

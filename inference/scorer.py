@@ -15,7 +15,6 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, Strict
 
-from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine, Permit
 from inference.engine.batching import Batcher
@@ -104,7 +103,10 @@ class _Prepared:
 
 
 class Scorer:
-    """Scores one image or text at a time on the process's models, cores and fetcher."""
+    """Scores one image or text at a time on the process's models, cores and fetcher.
+
+    Its metrics have the labels of the `telemetry.counted_item` around each call.
+    """
 
     def __init__(
         self,
@@ -144,23 +146,22 @@ class Scorer:
         InvalidText, UrlNotAllowed, OriginFailed, InferenceFailed, DeadlineExceeded.
         """
         check_source(source, session)
-        check_parameters(session.spec, parameters.model_dump())
-        name, version = session.version.name, session.version.version
+        wanted = check_parameters(session.spec, parameters.model_dump())
         timings, termination = Timings(), Termination()
-        with telemetry.labelled(model=name, model_version=version):
-            data = await self._read(source, deadline, timings)
-            if session.plan is not None and session.plan.max_batch > 1:
-                inferred, waited = await self._infer_joined(data, session, parameters, permit, deadline, timings)
-            else:
-                computed = await self._engine.compute(
-                    permit,
-                    lambda: self._infer(data, session, parameters, timings, termination),
-                    deadline,
-                    abandon=termination.end,
-                )
-                inferred, waited = computed.value, computed.waited_seconds
-            record_stage(Stage.QUEUE, waited, timings)
-        return Score(name, version, session.spec.task, inferred.image, inferred.predictions, timings)
+        data = await self._read(source, deadline, timings)
+        if session.plan is not None and session.plan.max_batch > 1:
+            inferred, waited = await self._infer_joined(data, session, wanted, permit, deadline, timings)
+        else:
+            computed = await self._engine.compute(
+                permit,
+                lambda: self._infer(data, session, wanted, timings, termination),
+                deadline,
+                abandon=termination.end,
+            )
+            inferred, waited = computed.value, computed.waited_seconds
+        record_stage(Stage.QUEUE, waited, timings)
+        version = session.version
+        return Score(version.name, version.version, session.spec.task, inferred.image, inferred.predictions, timings)
 
     async def run_script(
         self, body: bytes, headers: Mapping[str, str], session: ScriptSession, permit: Permit, deadline: Deadline
@@ -170,11 +171,8 @@ class Scorer:
         Raises InvalidText, InferenceFailed, DeadlineExceeded; a script that is under way then runs to its end.
         """
         timings = Timings()
-        with telemetry.labelled(model=session.version.name, model_version=session.version.version):
-            computed = await self._engine.compute(
-                permit, lambda: _run_script(body, session, timings, headers), deadline
-            )
-            record_stage(Stage.QUEUE, computed.waited_seconds, timings)
+        computed = await self._engine.compute(permit, lambda: _run_script(body, session, timings, headers), deadline)
+        record_stage(Stage.QUEUE, computed.waited_seconds, timings)
         return computed.value
 
     async def _read(self, source: Source, deadline: Deadline, timings: Timings) -> bytes:
@@ -193,7 +191,7 @@ class Scorer:
         self,
         data: bytes,
         session: ModelSession,
-        parameters: ScoreParameters,
+        wanted: Mapping[str, Any],
         timings: Timings,
         termination: Termination,
     ) -> _Inferred:
@@ -203,13 +201,13 @@ class Scorer:
         prepared = self._prepare(data, session, timings)
         with stage(Stage.RUN, timings), self._engine.alone(wanted=session.has_idle_lane) as is_alone:
             outputs = session.run(prepared.tensor, run_options=termination.options, is_alone=is_alone)
-        return _conclude(prepared, outputs, session, parameters, timings)
+        return _conclude(prepared, outputs, session, wanted, timings)
 
     async def _infer_joined(
         self,
         data: bytes,
         session: ModelSession,
-        parameters: ScoreParameters,
+        wanted: Mapping[str, Any],
         permit: Permit,
         deadline: Deadline,
         timings: Timings,
@@ -221,7 +219,7 @@ class Scorer:
         # Waiting for the run of others that took this item along is part of its run.
         record_stage(Stage.RUN, time.perf_counter() - begun, timings)
         concluded = await self._engine.compute(
-            permit, lambda: _conclude(prepared.value, outputs, session, parameters, timings), deadline
+            permit, lambda: _conclude(prepared.value, outputs, session, wanted, timings), deadline
         )
         return concluded.value, prepared.waited_seconds + concluded.waited_seconds
 
@@ -260,11 +258,11 @@ def _conclude(
     prepared: _Prepared,
     outputs: Mapping[str, NDArray[Any]],
     session: ModelSession,
-    parameters: ScoreParameters,
+    wanted: Mapping[str, Any],
     timings: Timings,
 ) -> _Inferred:
     with stage(Stage.POSTPROCESS, timings):
-        predictions = postprocess(outputs, session.spec, frame=prepared.frame, **parameters.model_dump())
+        predictions = postprocess(outputs, session.spec, frame=prepared.frame, **wanted)
     return _Inferred(prepared.image, list(predictions))
 
 

@@ -9,7 +9,7 @@ redacted.
 
 from __future__ import annotations
 
-import secrets
+import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -184,14 +184,15 @@ def count_item(outcome: str, door: str) -> None:
 
 
 @contextmanager
-def counted_item(door: str) -> Iterator[None]:
-    """Count the image scored inside by how it ends; a caller that left is counted too."""
-    try:
-        yield
-    except BaseException as exc:
-        count_item(error_type(exc), door)
-        raise
-    count_item("ok", door)
+def counted_item(door: str, *, model: str, version: str) -> Iterator[None]:
+    """Label every metric recorded inside with the model, and count the item by how it ends; a caller that left, too."""
+    with labelled(model=model, model_version=version):
+        try:
+            yield
+        except BaseException as exc:
+            count_item(error_type(exc), door)
+            raise
+        count_item("ok", door)
 
 
 def count_bug(where: str) -> None:
@@ -234,8 +235,8 @@ def _unrecorded_span() -> Span:
 
     The SDK would make one too, with a sampler that is off, for 1.5 MB and ten milliseconds of every cold start.
     """
-    # An id of zeros is not valid (W3C Trace Context, 3.2.2.3).
-    trace_id, span_id = secrets.randbits(128) or 1, secrets.randbits(64) or 1
+    # Made as the SDK makes them (RandomIdGenerator); an id of zeros is not valid (W3C Trace Context, 3.2.2.3).
+    trace_id, span_id = random.getrandbits(128) or 1, random.getrandbits(64) or 1
     return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
 
 

@@ -97,19 +97,20 @@ class Engine:
         submitted_at, given_seconds = time.perf_counter(), deadline.remaining()
         call = partial(contextvars.copy_context().run, work)
         submitted = self._cores.submit(call, is_interactive=permit.interactive)
-        running = asyncio.wrap_future(submitted.future)
         try:
             async with asyncio.timeout(given_seconds):
-                value = await asyncio.shield(running)
+                value = await asyncio.wrap_future(submitted.future)
         except (TimeoutError, asyncio.CancelledError, DeadlineExceeded):
             is_left = (task := asyncio.current_task()) is not None and task.cancelling()
             if self._cores.withdraw(submitted):
                 if is_left:
                     raise
                 raise (DeadlineExceeded if permit.interactive else Overloaded) from None
-            running.add_done_callback(_consume)
             if abandon:
                 abandon()
+            # The first one ended with the wait; this one ends with the work, whose outcome nobody waits for.
+            running = asyncio.wrap_future(submitted.future)
+            running.add_done_callback(_consume)
             if is_left:
                 self._stuck.watch(running, deadline)
                 raise

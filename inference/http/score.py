@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from contextlib import AbstractContextManager
 from typing import Any
 
 from inference import telemetry
@@ -47,8 +47,7 @@ class ScoreRoutes:
         if request.method != "POST":
             raise InvalidRequest(f"{session.version} is served by its own score.py: POST what its run() takes.")
         headers = {name: value for name, value in request.headers.items() if name not in _SECRET_HEADERS}
-        labels = {"model": session.version.name, "model_version": session.version.version}
-        with telemetry.labelled(**labels), telemetry.counted_item("http"), self._engine.admit() as permit:
+        with self._counted(session), self._engine.admit() as permit:
             body = await self._scorer.run_script(request.body, headers, session, permit, deadline)
         return Response(200, body, {"content-type": "application/json"})
 
@@ -64,11 +63,13 @@ class ScoreRoutes:
         outcomes = await asyncio.gather(*(outcome(i, image) for i, image in enumerate(wanted.inputs)))
         return list(outcomes)
 
+    def _counted(self, session: ModelSession) -> AbstractContextManager[None]:
+        return telemetry.counted_item("http", model=session.version.name, version=session.version.version)
+
     async def _score_one(
         self, image: Input, wanted: ScoreRequest, session: ModelSession, deadline: Deadline, default_id: str
     ) -> dict[str, Any]:
-        labels = {"model": session.version.name, "model_version": session.version.version}
-        with telemetry.labelled(**labels), telemetry.counted_item("http"), self._engine.admit() as permit:
+        with self._counted(session), self._engine.admit() as permit:
             score = await self._scorer.score(image.source, session, wanted.parameters, permit, deadline)
         return _reply(score, image.id if image.id is not None else default_id)
 
@@ -79,7 +80,7 @@ def _reply(score: Score, identity: str) -> dict[str, Any]:
         "model": score.model,
         "version": score.version,
         "task": score.task,
-        **({} if score.image is None else {"image": asdict(score.image)}),
+        **({} if score.image is None else {"image": score.image}),
         "predictions": score.predictions,
         "timings_ms": score.timings.as_dict(),
     }

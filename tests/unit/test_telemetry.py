@@ -28,13 +28,13 @@ from inference.telemetry import Stage, Timings
 
 timings = Timings()
 with telemetry.span("batch.item", parent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
-    with telemetry.labelled(model="digits", model_version="1"):
-        with telemetry.counted_item("batch"), telemetry.stage(Stage.DECODE, timings):
+    with telemetry.counted_item("batch", model="digits", version="1"):
+        with telemetry.stage(Stage.DECODE, timings):
             pass
         telemetry.record_stage(Stage.QUEUE, 0.25, timings)
         travelling = telemetry.traceparent()
 try:
-    with telemetry.span("failing"), telemetry.counted_item("http"):
+    with telemetry.span("failing"), telemetry.counted_item("http", model="digits", version="1"):
         raise ImageNotFound("https://host/secret")
 except ImageNotFound:
     pass
@@ -65,7 +65,7 @@ def test_stages_items_and_bugs_are_recorded_with_labels_of_low_cardinality() -> 
     assert points[("inference.stage.duration", *labels, ("stage", "queue"))] == (0.25, "s")
     assert ("inference.stage.duration", *labels, ("stage", "decode")) in points
     assert points[("inference.items", ("door", "batch"), *labels, ("outcome", "ok"))][0] == 1
-    assert points[("inference.items", ("door", "http"), ("outcome", "image_not_found"))][0] == 1
+    assert points[("inference.items", ("door", "http"), *labels, ("outcome", "image_not_found"))][0] == 1
     assert points[("inference.bugs", ("where", "score"))][0] == 1
     assert list(told["timings"]) == ["fetch", "decode", "preprocess", "queue", "run", "postprocess"]
     assert told["timings"]["queue"] == 250

@@ -66,7 +66,7 @@ class InferRoutes:
         model, version = session.version.name, session.version.version
         started = time.perf_counter()
         try:
-            with telemetry.labelled(model=model, model_version=version), telemetry.counted_item("oip"):
+            with telemetry.counted_item("oip", model=model, version=version):
                 inferred, waited = await self._compute(request, session, deadline)
         except BaseException:
             self._statistics.fail(model, version, time.perf_counter() - started)
