@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from aiohttp import web
-
 from devhost import console
 from devhost.console import RUNTIME_VERSION
 from devhost.functions import Function
+from devhost.http_messages import Request, Response, json_response, text_response
 from devhost.http_server import presented_key
 from devhost.invoker import Occasion
 from devhost.keys import Keys
@@ -55,7 +54,7 @@ class AdministeredHost(Protocol):
     def drain(self) -> None: ...
 
 
-Route = Callable[[web.BaseRequest], Awaitable[web.Response]]
+Route = Callable[[Request], Awaitable[Response]]
 
 
 class AdminApi:
@@ -75,30 +74,28 @@ class AdminApi:
             ("GET", "/admin/functions"): self._list_functions,
         }
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: Request) -> Response:
         path = request.path.rstrip("/").lower()
         if path == "":
             return self._homepage()
         if path == "/admin/host/ping" and request.method in {"GET", "POST"}:
-            return web.Response(headers={"Cache-Control": "no-store, no-cache"})
+            return Response(headers=[("Cache-Control", "no-store, no-cache")])
         if not path.startswith("/admin/"):
             is_down = self._host.state == "Error"
-            return (
-                web.Response(status=503, text="Function host is not running.") if is_down else web.Response(status=404)
-            )
+            return text_response("Function host is not running.", 503) if is_down else Response(404)
         route = self._routes.get((request.method, path)) or self._function_route(request, path)
         if route is None:
-            return web.Response(status=404)
+            return Response(404)
         if self._keys is not None and not self._keys.is_admin(presented_key(request)):
-            return web.Response(status=401)
+            return Response(401)
         return await route(request)
 
-    def _homepage(self) -> web.Response:
+    def _homepage(self) -> Response:
         if self._is_homepage_disabled:
-            return web.Response(status=204)
-        return web.Response(text=_HOMEPAGE, content_type="text/html")
+            return Response(204)
+        return text_response(_HOMEPAGE, content_type="text/html")
 
-    async def _status(self, _request: web.BaseRequest) -> web.Response:
+    async def _status(self, _request: Request) -> Response:
         status = {
             "id": self._host.host_id,
             "state": self._host.state,
@@ -112,54 +109,54 @@ class AdminApi:
         }
         if self._host.errors:
             status["errors"] = self._host.errors
-        return web.json_response(status)
+        return json_response(status)
 
-    async def _processes(self, _request: web.BaseRequest) -> web.Response:
+    async def _processes(self, _request: Request) -> Response:
         pids = [(os.getpid(), "func"), *((pid, "python") for pid in self._host.worker_pids)]
         processes = [{"processId": pid, "processName": name, "isEligibleForOpenInBrowser": False} for pid, name in pids]
-        return web.json_response({"processes": processes})
+        return json_response({"processes": processes})
 
-    async def _drain(self, _request: web.BaseRequest) -> web.Response:
+    async def _drain(self, _request: Request) -> Response:
         self._host.drain()
-        return web.Response(status=202)
+        return Response(202)
 
-    async def _drain_status(self, _request: web.BaseRequest) -> web.Response:
+    async def _drain_status(self, _request: Request) -> Response:
         outstanding = self._host.outstanding_invocations
         state = "Disabled"
         if self._host.is_draining:
             state = "InProgress" if outstanding else "Completed"
-        return web.json_response({"state": state, "outstandingInvocations": outstanding, "outstandingRetries": 0})
+        return json_response({"state": state, "outstandingInvocations": outstanding, "outstandingRetries": 0})
 
-    async def _list_functions(self, request: web.BaseRequest) -> web.Response:
-        return web.json_response([self._describe(function, request) for function in self._host.functions])
+    async def _list_functions(self, request: Request) -> Response:
+        return json_response([self._describe(function, request) for function in self._host.functions])
 
-    def _function_route(self, request: web.BaseRequest, path: str) -> Route | None:
+    def _function_route(self, request: Request, path: str) -> Route | None:
         name = path.removeprefix("/admin/functions/")
         function = next((f for f in self._host.functions if f.name.lower() == name), None)
         if function is None:
             return None
 
-        async def describe(request: web.BaseRequest) -> web.Response:
-            return web.json_response(self._describe(function, request))
+        async def describe(request: Request) -> Response:
+            return json_response(self._describe(function, request))
 
-        async def invoke(request: web.BaseRequest) -> web.Response:
+        async def invoke(request: Request) -> Response:
             return await self._invoke(function, request)
 
         return {"GET": describe, "POST": invoke}.get(request.method)
 
-    async def _invoke(self, function: Function, request: web.BaseRequest) -> web.Response:
+    async def _invoke(self, function: Function, request: Request) -> Response:
         try:
             document = json.loads(await request.read())
         except ValueError:
-            return web.Response(status=400)
+            return Response(400)
         if not isinstance(document, dict):
-            return web.Response(status=400)
+            return Response(400)
         given = document.get("input")
         text = given if isinstance(given, str) else "" if given is None else json.dumps(given)
-        task = asyncio.create_task(self._run(function, text, str(request.url)))
+        task = asyncio.create_task(self._run(function, text, request.url))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-        return web.Response(status=202)
+        return Response(202)
 
     async def _run(self, function: Function, text: str, url: str) -> None:
         try:
@@ -167,8 +164,8 @@ class AdminApi:
         except Exception as error:
             console.log(f"Invoking 'Functions.{function.name}' failed: {error}")
 
-    def _describe(self, function: Function, request: web.BaseRequest) -> dict[str, Any]:
-        base = f"http://{request.host}"
+    def _describe(self, function: Function, request: Request) -> dict[str, Any]:
+        base = f"http://{request.headers.get('host', '')}"
         prefix = f"{self._host.route_prefix}/" if self._host.route_prefix else ""
         bindings = [dict(binding.properties) for binding in function.bindings]
         return {

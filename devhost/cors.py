@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aiohttp import web
+from devhost.http_messages import Request, Response
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,25 @@ class CorsPolicy:
     def allows(self, origin: str) -> bool:
         return "*" in self.origins or origin.rstrip("/") in self.origins
 
-    def answer_preflight(self, request: web.BaseRequest) -> web.Response | None:
+    def answer_preflight(self, request: Request) -> Response | None:
         """Answer a preflight request; None when the request is none."""
-        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        method = request.headers.get("access-control-request-method")
+        if request.method != "OPTIONS" or method is None:
             return None
-        response = web.Response(status=204)
-        if self.allows(request.headers["Origin"]):
-            wanted = request.headers
-            response.headers["Access-Control-Allow-Methods"] = wanted["Access-Control-Request-Method"]
-            if "Access-Control-Request-Headers" in wanted:
-                response.headers["Access-Control-Allow-Headers"] = wanted["Access-Control-Request-Headers"]
+        response = Response(204)
+        if self.allows(request.headers["origin"]):
+            response.headers.append(("Access-Control-Allow-Methods", method))
+            if wanted := request.headers.get("access-control-request-headers"):
+                response.headers.append(("Access-Control-Allow-Headers", wanted))
         return response
 
-    def mark(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+    def mark(self, request: Request, response: Response) -> None:
         """Add the headers that let the page of an allowed origin read the response."""
-        origin = request.headers["Origin"]
+        origin = request.headers["origin"]
         if not self.allows(origin):
             return
-        response.headers["Access-Control-Allow-Origin"] = "*" if "*" in self.origins else origin
+        response.headers.append(("Access-Control-Allow-Origin", "*" if "*" in self.origins else origin))
         if "*" not in self.origins:
-            response.headers["Vary"] = "Origin"
+            response.headers.append(("Vary", "Origin"))
             if self.allows_credentials:
-                response.headers["Access-Control-Allow-Credentials"] = "true"
+                response.headers.append(("Access-Control-Allow-Credentials", "true"))

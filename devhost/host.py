@@ -18,9 +18,8 @@ from devhost.worker_pool import Metadata, WorkerPool, warm_up
 from devhost.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from devhost.data_bindings import DataBindings
+    from devhost.serving import HttpServer
     from devhost.triggers import Triggers
 
 #: FUNCTIONS_WORKER_PROCESS_COUNT has this upper limit on the real host.
@@ -45,7 +44,7 @@ class Host:
         self.host_id = hashlib.sha256(str(options.app_dir).encode()).hexdigest()[:32]
         self.is_draining = False
         self._triggers: Triggers | None = None
-        self._runner: web.ServerRunner | None = None
+        self._http: HttpServer | None = None
         self._azurite: Azurite | None = None
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -125,7 +124,7 @@ class Host:
 
         importing = asyncio.create_task(asyncio.to_thread(import_module, "devhost.storage_services"))
         self._read_functions(await self._pool.loaded)
-        self._runner = await serve_http(self, self._options)
+        self._http = await serve_http(self, self._options)
         if self._azurite is not None:
             await asyncio.to_thread(self._azurite.wait_until_ready)
         self._started.set()
@@ -190,8 +189,8 @@ class Host:
         finishing = []
         if self._triggers is not None:
             finishing.append(self._triggers.stop())
-        if self._runner is not None:
-            finishing.append(self._runner.cleanup())
+        if self._http is not None:
+            finishing.append(self._http.drain())
         await asyncio.gather(*finishing)
 
     async def _clean_up(self) -> None:

@@ -7,14 +7,12 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiohttp import web
-from multidict import CIMultiDict
-
 from devhost import console
 from devhost.binding_expressions import json_properties
 from devhost.cors import CorsPolicy
 from devhost.errors import HostNotRunning
 from devhost.functions import Function
+from devhost.http_messages import BodyTooLarge, Handler, Request, Response, text_response
 from devhost.invoker import Occasion
 from devhost.keys import Keys
 from devhost.messages import Outcome, Value
@@ -23,124 +21,86 @@ from devhost.routing import Match, Router
 #: ScriptConstants.DefaultMaxRequestBodySize; FUNCTIONS_REQUEST_BODY_SIZE_LIMIT overrides it.
 DEFAULT_BODY_LIMIT_BYTES = 104_857_600
 
-#: The host writes its own framing of the body.
-_FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
-
 #: Kestrel refuses to send anything else in a header.
 _SENDABLE_HEADER = re.compile(r"[\t\x20-\x7e]*\Z")
 
 Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
-Fallback = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class FunctionsHandler:
-    """An aiohttp low-level handler: one call for each request."""
+    """Answers requests by functions, and what none of them answers by `fallback`."""
 
     def __init__(
-        self,
-        router: Router,
-        invoke: Invoke,
-        fallback: Fallback,
-        *,
-        keys: Keys | None,
-        cors: CorsPolicy,
-        body_limit_bytes: int = DEFAULT_BODY_LIMIT_BYTES,
+        self, router: Router, invoke: Invoke, fallback: Handler, *, keys: Keys | None, cors: CorsPolicy
     ) -> None:
         self._router = router
         self._invoke = invoke
         self._fallback = fallback
         self._keys = keys
         self._cors = cors
-        self._body_limit_bytes = body_limit_bytes
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._cors.is_enabled and "Origin" in request.headers:
-            preflight = self._cors.answer_preflight(request)
-            response = preflight or await self._answer(request)
-            self._cors.mark(request, response)
-        else:
-            response = await self._answer(request)
-        response.headers.setdefault("Server", "Kestrel")
+    async def __call__(self, request: Request) -> Response:
+        if not self._cors.is_enabled or "origin" not in request.headers:
+            return await self._answer(request)
+        response = self._cors.answer_preflight(request) or await self._answer(request)
+        self._cors.mark(request, response)
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not all(map(_is_utf8, request.headers.values())):
-            return web.Response(status=400)
-        # An absolute-form target or an asterisk has no path to match.
-        target = request.raw_path if request.raw_path.startswith("/") else request.path
-        raw_path, _, _ = target.partition("?")
-        match = None if raw_path.lower().startswith("/admin") else self._router.match(request.method, raw_path)
+    async def _answer(self, request: Request) -> Response:
+        path = request.raw_path
+        match = None if path.lower().startswith("/admin") else self._router.match(request.method, path)
         if match is None:
             return await self._fallback(request)
         if self._keys is not None:
             key = presented_key(request)
             if not self._keys.opens(key, match.function.name, match.function.auth_level):
-                return web.Response(status=401)
+                return Response(401)
         if match.function.is_disabled:
-            return web.Response(status=404)
+            return Response(404)
         try:
-            body = await self._read_body(request)
-        except web.HTTPRequestEntityTooLarge:
-            response = web.Response(status=413)
-            response.force_close()
-            return response
-        return await self._run(request, match, target, body)
+            body = await request.read()
+        except BodyTooLarge:
+            return Response(413)
+        if body and not request.has_length:
+            # GrpcMessageConversionExtensions: the host forwards a body only when Content-Length is positive.
+            console.log("A request body without Content-Length is not passed to the function, as on the real host.")
+            body = b""
+        return await self._run(request, match, body)
 
-    async def _run(self, request: web.BaseRequest, match: Match, target: str, body: bytes) -> web.Response:
-        occasion = make_occasion(request, match, target, body)
+    async def _run(self, request: Request, match: Match, body: bytes) -> Response:
         try:
-            outcome = await self._invoke(match.function, occasion)
+            outcome = await self._invoke(match.function, make_occasion(request, match, body))
         except HostNotRunning as error:
-            return web.Response(status=503, text=str(error))
+            return text_response(str(error), 503)
         if not outcome.succeeded:
-            return web.Response(status=500)
+            return Response(500)
         try:
             return make_response(reply_of(match.function, outcome))
         except ValueError as error:
             console.log(f"The reply of 'Functions.{match.function.name}' cannot be sent: {error}")
-            return web.Response(status=500)
-
-    async def _read_body(self, request: web.BaseRequest) -> bytes:
-        if not request.body_exists:
-            return b""
-        if (request.content_length or 0) > self._body_limit_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._body_limit_bytes)
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await request.read()
-        if request.content_length is None:
-            # GrpcMessageConversionExtensions: the host forwards a body only when Content-Length is positive.
-            console.log("A request body without Content-Length is not passed to the function, as on the real host.")
-            return b""
-        return body
+            return Response(500)
 
 
-def _is_utf8(value: str) -> bool:
-    """Tell whether a header's value came as UTF-8, as Kestrel demands; aiohttp hands other bytes on as surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def presented_key(request: web.BaseRequest) -> str | None:
+def presented_key(request: Request) -> str | None:
     """Return the key of a request: the header x-functions-key first, then `?code=`."""
-    return request.headers.get("x-functions-key") or request.query.get("code") or None
+    key = request.headers.get("x-functions-key")
+    return key or next((value for name, value in request.query if name == "code" and value), None)
 
 
-def make_occasion(request: web.BaseRequest, match: Match, target: str, body: bytes) -> Occasion:
+def make_occasion(request: Request, match: Match, body: bytes) -> Occasion:
     """Make the trigger value of a request, as GrpcMessageConversionExtensions.ToRpcHttp does.
 
     Header names are lower-case; a repeated header or query parameter is joined with commas; an empty query parameter is
     left out.
     """
-    headers = _joined((name.lower(), value) for name, value in request.headers.items())
-    query = _joined(item for item in request.query.items() if item[1]) if "?" in target else {}
+    query: dict[str, str] = {}
+    for name, value in request.query:
+        if value:
+            query[name] = f"{query[name]},{value}" if name in query else value
     data = {
         "method": request.method,
-        "url": f"http://{request.host}{target}",
-        "headers": headers,
+        "url": request.url,
+        "headers": request.headers,
         "params": dict(match.route_values),
         "query": query,
         "body": body,
@@ -150,21 +110,14 @@ def make_occasion(request: web.BaseRequest, match: Match, target: str, body: byt
     return Occasion(
         value=Value("http", data),
         binding_data=_binding_data(data, match.route_values) if needs_binding_data else {},
-        trace_parent=headers.get("traceparent", ""),
-        trace_state=headers.get("tracestate", ""),
+        trace_parent=request.headers.get("traceparent", ""),
+        trace_state=request.headers.get("tracestate", ""),
     )
 
 
 def _binding_data(data: Mapping[str, Any], route_values: Mapping[str, str]) -> dict[str, Any]:
     named = {**json_properties(data["body"]), **data["query"], **route_values}
     return {**named, "query": data["query"], "headers": data["headers"]}
-
-
-def _joined(pairs: Any) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name, value in pairs:
-        values[name] = f"{values[name]},{value}" if name in values else value
-    return values
 
 
 def reply_of(function: Function, outcome: Outcome) -> Value | None:
@@ -175,16 +128,15 @@ def reply_of(function: Function, outcome: Outcome) -> Value | None:
     return outcome.returned if binding.name == "$return" else outcome.outputs.get(binding.name)
 
 
-def make_response(reply: Value | None) -> web.Response:
+def make_response(reply: Value | None) -> Response:
     """Make the response of a function's reply. Raises ValueError for a header that HTTP cannot carry."""
     if reply is None or reply.kind is None:
-        return web.Response(status=204 if reply is None else 200)
+        return Response(204 if reply is None else 200)
     if reply.kind != "http":
         text = reply.data if isinstance(reply.data, bytes) else str(reply.data).encode()
-        return web.Response(body=text, headers={"Content-Type": "text/plain; charset=utf-8"})
-    headers = [(name, value) for name, value in reply.data["headers"].items() if name.lower() not in _FRAMING_HEADERS]
-    headers += [("Set-Cookie", cookie) for cookie in reply.data["cookies"]]
+        return Response(200, [("Content-Type", "text/plain; charset=utf-8")], text)
+    headers = [*reply.data["headers"].items(), *(("Set-Cookie", cookie) for cookie in reply.data["cookies"])]
     for name, value in headers:
         if not _SENDABLE_HEADER.match(f"{name}: {value}"):
             raise ValueError(f"invalid non-ASCII or control character in header {name!r}")
-    return web.Response(status=reply.data["status"], headers=CIMultiDict(headers), body=reply.data["body"] or None)
+    return Response(reply.data["status"], headers, reply.data["body"] or b"")

@@ -1,56 +1,76 @@
-"""Owns the HTTP server of the host: builds its handler from functions and options, starts it on the reserved socket."""
+"""Owns the HTTP server of the host: builds its handler from functions and options, serves on the reserved socket."""
 
 import asyncio
-
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
+import socket
 
 from devhost import console
 from devhost.admin_api import AdminApi, AdministeredHost
 from devhost.cors import CorsPolicy
+from devhost.http_connection import HttpConnection
+from devhost.http_messages import Handler
 from devhost.http_server import DEFAULT_BODY_LIMIT_BYTES, FunctionsHandler
 from devhost.keys import Keys, load_keys
 from devhost.options import HostOptions
 from devhost.routing import Router
 
-#: Kestrel's keep-alive.
-KEEP_ALIVE_SECONDS = 130.0
-
 #: Connections that may wait to be accepted, as Kestrel's backlog.
 BACKLOG = 512
 
-#: Draining has its own time limit, the host's; the server itself waits for as long as it takes.
-NO_LIMIT_SECONDS = 3600.0
+
+class HttpServer:
+    """Accepts connections; each answers its requests by `handler`."""
+
+    def __init__(self, handler: Handler, body_limit_bytes: int) -> None:
+        self._handler = handler
+        self._body_limit_bytes = body_limit_bytes
+        self._connections: set[HttpConnection] = set()
+        self._has_none = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._is_draining = False
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begin to accept on a socket that is bound."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connect, sock=listener, backlog=BACKLOG)
+
+    async def drain(self) -> None:
+        """Accept no more, and return once what was asked is answered, however long that takes."""
+        self._is_draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in [*self._connections]:
+            connection.end()
+        if self._connections:
+            await self._has_none.wait()
+
+    def _connect(self) -> HttpConnection:
+        return HttpConnection(self._handler, self._body_limit_bytes, self)
+
+    def note_opened(self, connection: HttpConnection) -> None:
+        self._connections.add(connection)
+        self._has_none.clear()
+        if self._is_draining:  # accepted a moment before
+            connection.end()
+
+    def note_closed(self, connection: HttpConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._has_none.set()
 
 
-async def serve_http(host: AdministeredHost, options: HostOptions) -> web.ServerRunner:
+async def serve_http(host: AdministeredHost, options: HostOptions) -> HttpServer:
     """Start HTTP for the host's functions and admin API. Raises ConfigurationError for routes that the host refuses."""
     keys = _keys(host, options) if options.enable_auth else None
-    limit = options.integer_setting("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", DEFAULT_BODY_LIMIT_BYTES)
     handler = FunctionsHandler(
         Router(host.functions, host.route_prefix),
         host.invoke,
         AdminApi(host, keys, options.settings),
         keys=keys,
         cors=CorsPolicy(options.local.cors_origins, options.local.cors_credentials),
-        body_limit_bytes=limit,
     )
-    # The low-level server: aiohttp's own router, middlewares and access log have no part in a Functions host.
-    # Kestrel hands a body with Content-Encoding on as it came.
-    server = web.Server(
-        handler,
-        request_factory=_RequestFactory(limit),
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        auto_decompress=False,
-    )
-    runner = web.ServerRunner(server, shutdown_timeout=NO_LIMIT_SECONDS)
-    await runner.setup()
-    await web.SockSite(runner, options.listener, backlog=BACKLOG).start()
-    return runner
+    server = HttpServer(handler, options.integer_setting("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", DEFAULT_BODY_LIMIT_BYTES))
+    await server.start(options.listener)
+    return server
 
 
 def _keys(host: AdministeredHost, options: HostOptions) -> Keys:
@@ -58,21 +78,3 @@ def _keys(host: AdministeredHost, options: HostOptions) -> Keys:
     keys = load_keys(folder, [function.name for function in host.functions if function.is_http])
     console.say(f"Auth is enabled. Keys: {folder / 'host.json'} (master and host keys), FUNCTION.json beside it.")
     return keys
-
-
-class _RequestFactory:
-    """Makes requests that accept a body of up to `limit` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._loop = asyncio.get_running_loop()
-
-    def __call__(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._limit)

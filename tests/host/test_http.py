@@ -252,7 +252,7 @@ async def test_slow_clients_share_a_connection_politely(host: HostProcess, clien
 def test_an_unreadable_request_line_does_not_stop_the_host(host: HostProcess, tmp_path: Path) -> None:
     with socket.create_connection(("127.0.0.1", host.port)) as connection:
         connection.sendall(b"\x00\x01\x02\r\n\r\n")
-        assert connection.recv(4096).startswith(b"HTTP/1.0 400")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert host.process.poll() is None
 
 

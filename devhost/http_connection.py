@@ -1,0 +1,358 @@
+"""Owns one client's connection: cuts it into requests with llhttp, has them answered in order, writes the replies.
+
+It answers by itself what is no request, with the statuses and the limits of Kestrel, the server of the real host. It
+refuses to know what a request is for.
+"""
+
+import asyncio
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import httptools
+
+from devhost import console
+from devhost.http_messages import FRAMING_HEADERS, BodyTooLarge, Handler, Request, Response, origin_form
+
+#: KestrelServerLimits: MaxRequestLineSize and MaxRequestHeadersTotalSize.
+MAX_REQUEST_LINE_BYTES = 8 * 1024
+MAX_HEADERS_BYTES = 32 * 1024
+
+#: KestrelServerLimits.KeepAliveTimeout, for a client from which nothing comes and which waits for nothing.
+SILENT_SECONDS = 130.0
+
+#: How long what a client still sends after its last reply is read and dropped: a socket that is closed before would be
+#: reset, and the reply lost with it.
+LINGER_SECONDS = 5.0
+
+#: Requests of one client that are read ahead of the one that is answered.
+_MAX_AHEAD = 8
+
+_PER_HEADER_BYTES = len(": \r\n")
+_BODILESS = frozenset({204, 205, 304})
+
+
+class _Body:
+    """The body of a request, filled as it comes."""
+
+    def __init__(self, limit_bytes: int, on_wanted: Callable[[], None] | None) -> None:
+        """`on_wanted` is called once the body is read: for a client that sends it no sooner."""
+        self._limit_bytes = limit_bytes
+        self._on_wanted = on_wanted
+        self._chunks: list[bytes] = []
+        self._bytes = 0
+        self._is_too_large = False
+        self._arrived: asyncio.Future[None] | None = None
+        self.is_whole = False
+
+    @property
+    def can_be_answered(self) -> bool:
+        """Whether there is no more to wait for, or nothing will come before there is an answer."""
+        return self.is_whole or self._is_too_large or self._on_wanted is not None
+
+    def announce(self, length: int) -> None:
+        self._is_too_large = length > self._limit_bytes
+
+    def add(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
+        if self._bytes > self._limit_bytes:
+            self._is_too_large = True
+            self._chunks.clear()
+            self._wake()
+        else:
+            self._chunks.append(chunk)
+
+    def finish(self) -> None:
+        self.is_whole = True
+        self._wake()
+
+    def abandon(self) -> None:
+        """The rest will not come."""
+        if self._arrived is not None:
+            self._arrived.cancel()
+
+    async def read(self) -> bytes:
+        """See `Request.read`."""
+        if not self.is_whole and not self._is_too_large:
+            self._arrived = asyncio.get_running_loop().create_future()
+            if self._on_wanted is not None:
+                self._on_wanted()
+            await self._arrived
+        if self._is_too_large:
+            raise BodyTooLarge
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+
+class _Refused(Exception):
+    """What comes is not to be read on, and is answered with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(eq=False)
+class _Exchange:
+    """One request and what its reply must respect."""
+
+    request: Request
+    body: _Body
+    version: str
+    keeps_alive: bool
+
+
+class ConnectionWatcher(Protocol):
+    """Who keeps account of the connections."""
+
+    def note_opened(self, connection: "HttpConnection") -> None:
+        """Take note of a connection that may be used from now on."""
+
+    def note_closed(self, connection: "HttpConnection") -> None:
+        """Take note that it is gone."""
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection. The methods `on_…` are the parser's callbacks."""
+
+    def __init__(self, handler: Handler, body_limit_bytes: int, watcher: ConnectionWatcher) -> None:
+        self._handler = handler
+        self._body_limit_bytes = body_limit_bytes
+        self._watcher = watcher
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._active_at = self._loop.time()
+        #: The head that is coming in: all of its bytes so far, or a few less, and what is read of it.
+        self._head_bytes = 0
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        #: The body that is coming in.
+        self._body: _Body | None = None
+        #: What is to be answered, in order, after what is being answered; a response is an answer already.
+        self._waiting: deque[_Exchange | Response] = deque()
+        self._answering: asyncio.Task[None] | None = None
+        self._is_writing_paused = False
+        #: No further request is taken.
+        self._is_ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._timer = self._loop.call_later(SILENT_SECONDS, self._look_for_silence)
+        self._watcher.note_opened(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._is_ended = True
+        self._transport = None
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._body is not None:
+            self._body.abandon()
+        self._watcher.note_closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._active_at = self._loop.time()
+        if self._is_ended and self._body is None:
+            return
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._is_ended = True  # a Functions app upgrades nothing, and what follows such a request is no HTTP
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.status if isinstance(cause, _Refused) else 400)
+        else:
+            if self._body is None and self._head_bytes > MAX_REQUEST_LINE_BYTES + MAX_HEADERS_BYTES:
+                self._refuse(431)  # one header that does not end
+        self._answer_next()
+        self._choose_reading()
+
+    def eof_received(self) -> bool:
+        """Return whether the connection stays open: a client may close its side and wait for the answer."""
+        is_wanted = self._answering is not None and self._body is None
+        self.end()
+        return is_wanted
+
+    def pause_writing(self) -> None:
+        self._is_writing_paused = True
+        self._choose_reading()
+
+    def resume_writing(self) -> None:
+        self._is_writing_paused = False
+        self._choose_reading()
+
+    def end(self) -> None:
+        """Take no further request, and close the connection once those that were taken are answered."""
+        self._is_ended = True
+        self._drop_unfinished()
+        if self._answering is None:
+            self._close()
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers = []
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        if len(self._target) > MAX_REQUEST_LINE_BYTES:
+            raise _Refused(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        if self._is_ended:
+            return
+        if sum(len(name) + len(value) + _PER_HEADER_BYTES for name, value in self._headers) > MAX_HEADERS_BYTES:
+            raise _Refused(431)
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self._headers:
+            name = raw_name.decode("latin-1").lower()
+            value = raw_value.decode().rstrip(" \t")  # what is no UTF-8 is an error of the parser's, as for Kestrel
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        version = self._parser.get_http_version()
+        if version == "1.1" and "host" not in headers:
+            raise _Refused(400)  # RFC 9112, section 3.2
+        sends_no_sooner = headers.get("expect", "").lower() == "100-continue"
+        body = _Body(self._body_limit_bytes, self._write_continue if sends_no_sooner else None)
+        length = headers.get("content-length")
+        body.announce(int(length or 0))
+        target = origin_form(self._target.decode("latin-1"))
+        request = Request(self._parser.get_method().decode(), target, headers, body.read, length is not None)
+        self._waiting.append(_Exchange(request, body, version, self._parser.should_keep_alive()))
+        self._body = body
+
+    def on_body(self, chunk: bytes) -> None:
+        if self._body is not None:
+            self._body.add(chunk)
+
+    def on_message_complete(self) -> None:
+        if self._body is not None:
+            self._body.finish()
+            self._body = None
+        self._head_bytes = 0
+
+    def _answer_next(self) -> None:
+        while self._answering is None and self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, Response):
+                self._write(first, is_head=False, version="1.1", keeps_alive=False)
+                self._close(is_sending=True)
+                return
+            if not first.body.can_be_answered:
+                return
+            self._waiting.popleft()
+            # Started at once, not at the loop's next turn.
+            task = asyncio.Task(self._answer(first), loop=self._loop, eager_start=True)
+            if not task.done():
+                self._answering = task
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        request = exchange.request
+        try:
+            response = await self._handler(request)
+        except asyncio.CancelledError:  # the rest of the body will not come
+            self._answering = None
+            self._answer_next()
+            return
+        except Exception:
+            console.log(f"The host failed at {request.method} {request.raw_path}:\n{traceback.format_exc()}")
+            response = Response(500)
+        self._answering = None
+        self._active_at = self._loop.time()
+        # What still comes of the body would have to be read before the next request.
+        keeps_alive = exchange.keeps_alive and exchange.body.is_whole and not (self._is_ended and not self._waiting)
+        self._write(response, is_head=request.method == "HEAD", version=exchange.version, keeps_alive=keeps_alive)
+        if keeps_alive:
+            self._answer_next()
+            self._choose_reading()
+        else:
+            self._close(is_sending=not exchange.body.is_whole)
+
+    def _refuse(self, status: int) -> None:
+        self._is_ended = True
+        self._drop_unfinished()
+        if self._body is not None:
+            self._body.abandon()
+            self._body = None
+        self._waiting.append(Response(status))
+
+    def _drop_unfinished(self) -> None:
+        """Forget a request that waits for its own rest."""
+        if self._waiting and isinstance(last := self._waiting[-1], _Exchange) and not last.body.is_whole:
+            self._waiting.pop()
+            self._body = None
+
+    def _write(self, response: Response, *, is_head: bool, version: str, keeps_alive: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        status = response.status
+        lines = [f"HTTP/1.1 {status} {_phrase(status)}", f"Date: {_date(int(time.time()))}", "Server: Kestrel"]
+        lines += [f"{name}: {value}" for name, value in response.headers if name.lower() not in FRAMING_HEADERS]
+        if status not in (204, 304):
+            lines.append(f"Content-Length: {0 if status == 205 else len(response.body)}")
+        if not keeps_alive:
+            lines.append("Connection: close")
+        elif version == "1.0":
+            lines.append("Connection: keep-alive")
+        head = "\r\n".join([*lines, "", ""]).encode()
+        body = b"" if is_head or status in _BODILESS else response.body
+        self._transport.writelines([head, body] if body else [head])
+
+    def _write_continue(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _choose_reading(self) -> None:
+        if self._transport is not None:
+            if self._is_writing_paused or len(self._waiting) > _MAX_AHEAD:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _look_for_silence(self) -> None:
+        is_patient = self._answering is not None and self._body is None
+        silent = 0.0 if is_patient else self._loop.time() - self._active_at
+        if silent >= SILENT_SECONDS:
+            self._close()
+        else:
+            self._timer = self._loop.call_later(SILENT_SECONDS - silent, self._look_for_silence)
+
+    def _close(self, *, is_sending: bool = False) -> None:
+        """Close the connection when what was written is sent; what a client still sends is dropped."""
+        self._is_ended = True
+        self._waiting.clear()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not is_sending:
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
