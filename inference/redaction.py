@@ -16,7 +16,13 @@ _MAX_CHARACTERS: Final = 2048
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^\[\]:@]*)(?::[0-9]*)?")
 
 #: A scheme and what follows up to a space or a quote; JSON may escape the slashes, or anything else.
-_URL_IN_TEXT: Final = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/|\\u002[fF]){2}[^\s"'<>]*""")
+_URL_IN_TEXT: Final = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/|\\u002[fF]){2}[^\s"<>]*""")
+
+#: What is left of something that was meant for a url, or has a secret by another name: user information, a query, and a
+#: key of a connection string.
+_USER_IN_TEXT: Final = re.compile(r"""//[^\s"<>/@]*@""")
+_QUERY_IN_TEXT: Final = re.compile(r"""\?[^\s"<>…][^\s"<>]*""")
+_KEY_IN_TEXT: Final = re.compile(r"""((?:key|sig|signature|password|pwd|secret|token)=)[^\s"<>;&…]+""", re.IGNORECASE)
 
 
 def redact_url(url: str) -> str:
@@ -39,7 +45,7 @@ def redact_url(url: str) -> str:
     # `user:1/2@host`, `user:@/1@host`: with a slash or a question mark in the password, what looks like a host or a
     # path is the secret.
     may_hold_password = ":" in authority or "@" in authority
-    if match is None or (may_hold_password and "@" in rest[len(authority) :]):
+    if match is None or not authority or (may_hold_password and "@" in rest[len(authority) :]):
         return f"{scheme}://{OMITTED}"
     return f"{scheme}://{host}{slash}{path}{f'?{OMITTED}' if query else ''}"
 
@@ -47,9 +53,13 @@ def redact_url(url: str) -> str:
 def redact_text(text: str) -> str:
     """Return `text` (a manifest as somebody sent it, well-formed or not) with each url in it redacted.
 
-    JSON may write a url's letters as escapes; such a url is decoded first, and where that fails it is cut off.
+    JSON may write a url's letters as escapes; such a url is decoded first, and where that fails it is cut off. Queries,
+    user information and keys are left out of what is no url, too.
     """
-    return _URL_IN_TEXT.sub(lambda match: _redact_escaped(match[0]), text)
+    text = _URL_IN_TEXT.sub(lambda match: _redact_escaped(match[0]), text)
+    text = _USER_IN_TEXT.sub("//", text)
+    text = _QUERY_IN_TEXT.sub(f"?{OMITTED}", text)
+    return _KEY_IN_TEXT.sub(rf"\1{OMITTED}", text)
 
 
 def _redact_escaped(url: str) -> str:

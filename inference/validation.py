@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError, model_validator
+
+from inference.redaction import redact_url
 
 #: Problems that one sentence names; a broken document may have thousands.
 _MOST_PROBLEMS = 3
@@ -13,8 +15,24 @@ _MOST_PROBLEMS = 3
 #: refuses, and a body has room for millions.
 _MOST_KEYS = 100
 
+_MOST_KEY_CHARACTERS = 64
+
 #: Where pydantic's own words would name a class of ours, or need an explanation themselves, by its type of problem.
 _PLAIN_WORDS = {"extra_forbidden": "unknown key", "model_type": "Input should be an object"}
+
+
+class JsonSize(NamedTuple):
+    """How many values a JSON document has at most; commas and brackets in its texts are counted too."""
+
+    values: int
+    #: Arrays and objects among them.
+    containers: int
+
+
+def measure_json(document: bytes, end: int | None = None) -> JsonSize:
+    """Measure a document, or what is before `end` in it, before it is parsed: a value takes up to hundreds of bytes."""
+    containers = document.count(b"[", 0, end) + document.count(b"{", 0, end)
+    return JsonSize(document.count(b",", 0, end) + containers + 1, containers)
 
 
 class SmallObject(BaseModel):
@@ -45,7 +63,13 @@ def _problems(error: ValidationError) -> list[Any]:
 
 def _explain(problem: Any, under: str = "") -> str:
     # "[key]" is pydantic's own word for a problem with the key of a mapping, not with what it holds.
-    path = [under, *map(str, problem["loc"])] if under else [*map(str, problem["loc"])]
+    path = [*([under] if under else []), *(_shown(key) for key in problem["loc"])]
     where = ".".join(part for part in path if part != "[key]")
     what = _PLAIN_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"{where}: {what}" if where else f"{what[:1].upper()}{what[1:]}"
+
+
+def _shown(key: int | str) -> str:
+    """Return a key of the caller's as a sentence holds it: it may be as long as a body, and a url with a secret."""
+    shown = redact_url(str(key))
+    return shown if len(shown) <= _MOST_KEY_CHARACTERS else f"{shown[:_MOST_KEY_CHARACTERS]}…"

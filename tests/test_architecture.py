@@ -22,8 +22,8 @@ LAYERS = (
     ("fetch", "models"),
     ("engine", "image"),
     ("storage", "exporters"),
-    ("telemetry", "deadline", "redaction", "draining", "validation"),
-    ("settings",),
+    ("telemetry", "deadline", "draining", "validation"),
+    ("settings", "redaction"),
     ("errors",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

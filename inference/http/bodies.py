@@ -21,7 +21,7 @@ from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
-from inference.validation import SmallObject, explain_problem
+from inference.validation import SmallObject, explain_problem, measure_json
 
 #: The query parameters of raw bodies and GET; `code` is the Functions key.
 _PARAMETERS: Mapping[str, type[int] | type[float]] = {
@@ -138,7 +138,7 @@ def _read_query(request: Request) -> ScoreRequest:
 
 
 def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
-    if body.count(b",") >= _MAX_JSON_VALUES:
+    if measure_json(body).values > _MAX_JSON_VALUES:
         raise PayloadTooLarge(f"The body has more than {_MAX_JSON_VALUES} values.")
     try:
         value = orjson.loads(body)

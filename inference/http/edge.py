@@ -33,8 +33,14 @@ _PREFIX = "/api"
 
 
 def base_url(url: str, headers: Mapping[str, str]) -> str:
-    """Return scheme, host and prefix as the caller sees them: ingress ends TLS and says so in X-Forwarded-Proto."""
-    parts = urlsplit(url)
+    """Return scheme, host and prefix as the caller sees them: ingress ends TLS and says so in X-Forwarded-Proto.
+
+    The prefix alone where the Host header makes no url.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _PREFIX
     scheme = headers.get("x-forwarded-proto", parts.scheme).partition(",")[0].strip()
     return f"{scheme if scheme in ('http', 'https') else parts.scheme}://{parts.netloc}{_PREFIX}"
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import orjson
-from pydantic import ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inference.batch.selection import DeadLetterFilter
-from inference.errors import InvalidRequest, UnsupportedMediaType
+from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
 from inference.validation import SmallObject, explain_problem
+
+_MAX_CONTROL_BYTES = 64 * 1024
 
 
 class Selection(SmallObject):
@@ -32,13 +34,18 @@ class Selection(SmallObject):
 
 
 def read_selection(request: Request) -> Selection:
-    """Return the body of a replay or a purge; an empty one means everything. Raises InvalidRequest."""
-    if not request.body:
-        return Selection()
-    if not request.is_json and not request.says_nothing_of_its_type:
+    """Return the body of a replay or a purge; an empty one means everything. Raises as `read_control` does."""
+    if request.body and not request.is_json and not request.says_nothing_of_its_type:
         raise UnsupportedMediaType("The selection must be JSON.")
+    return read_control(Selection, request.body)
+
+
+def read_control[M: BaseModel](model: type[M], body: bytes, *, max_bytes: int = _MAX_CONTROL_BYTES) -> M:
+    """Return the small JSON body of a control route, which may be missing. Raises InvalidRequest, PayloadTooLarge."""
+    if len(body) > max_bytes:
+        raise PayloadTooLarge(f"The body has more than {max_bytes} bytes.")
     try:
-        return Selection.model_validate(orjson.loads(request.body))
+        return model.model_validate(orjson.loads(body) if body else {})
     except orjson.JSONDecodeError:
         raise InvalidRequest("The body is not JSON.") from None
     except ValidationError as exc:

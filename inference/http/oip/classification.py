@@ -14,17 +14,25 @@ from numpy.typing import NDArray
 
 from inference.errors import InvalidRequest
 
+#: Of all items of an output: naming so many takes 0.2 s, in which no deadline is looked at.
+_MAX_CLASSES = 100_000
+
 
 def name_classes(name: str, output: NDArray[Any], count: int, labels: Sequence[str]) -> NDArray[np.object_]:
     """Return the `count` highest values of each item, highest first: BYTES of shape N x count, or count for one row.
 
     The first of several dimensions tells items apart; in the rest one class is one element. Equal values keep their
-    order. Raises InvalidRequest for an output that is not numbers.
+    order. Raises InvalidRequest for an output that is not numbers, and for more classes than a reply names.
     """
     if output.dtype.kind not in "fiu" or not output.shape:
         raise InvalidRequest(f"Output {name} has no classes: it is not a tensor of numbers.")
     rows = output.reshape(output.shape[0], -1) if output.ndim > 1 and output.size else output.reshape(1, -1)
-    best = _best(rows, min(count, rows.shape[1]))
+    count = min(count, rows.shape[1])
+    if count * rows.shape[0] > _MAX_CLASSES:
+        raise InvalidRequest(
+            f"Output {name}: a reply names {_MAX_CLASSES} classes at most, not {count * rows.shape[0]}."
+        )
+    best = _best(rows, count)
     named = np.empty(best.shape, object)
     for row, column in np.ndindex(best.shape):
         index = int(best[row, column])

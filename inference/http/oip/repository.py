@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Strict, ValidationError
+from pydantic import BaseModel, ConfigDict, Strict
 
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
+from inference.http.queries import read_control
 from inference.models.registry import ModelRegistry, ModelState, State
-from inference.validation import explain_problem
 
 _STATES: Final[Mapping[State, tuple[str, str]]] = {
     "ready": ("READY", ""),
@@ -24,6 +23,10 @@ _STATES: Final[Mapping[State, tuple[str, str]]] = {
     "failed": ("UNAVAILABLE", "failed"),
     "unloaded": ("UNAVAILABLE", "unloaded"),
 }
+
+
+#: Only the master key loads; what is in such a body is read to say what of it is not taken.
+_MAX_LOAD_BYTES: Final = 64 * 1024 * 1024
 
 
 class _Index(BaseModel):
@@ -47,13 +50,13 @@ class RepositoryRoutes:
 
     async def index(self, request: Request) -> Response:
         """List every version of every model."""
-        wanted = _read(_Index, request.body)
+        wanted = read_control(_Index, request.body)
         states = await self._registry.states()
         return json_response([_describe(state) for state in states if state.state == "ready" or not wanted.ready])
 
     async def load(self, request: Request) -> Response:
         """Look at the repository anew and load what it says should serve; 200 once that is warm."""
-        parameters = _read(_Control, request.body).parameters
+        parameters = read_control(_Control, request.body, max_bytes=_MAX_LOAD_BYTES).parameters
         name = request.path["model"]
         refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
         if refused:
@@ -68,7 +71,7 @@ class RepositoryRoutes:
 
     async def unload(self, request: Request) -> Response:
         """Free the memory that the model takes in this process; the next request for it loads it again."""
-        _read(_Control, request.body)
+        read_control(_Control, request.body)
         name = request.path["model"]
         try:
             await self._registry.unload(name)
@@ -94,13 +97,3 @@ def _describe(state: ModelState) -> dict[str, str]:
 def _failed(name: str, reason: str) -> str:
     """Return what Triton's examples look for when a model cannot be loaded."""
     return f"failed to load '{name[:100]}': {reason}"
-
-
-def _read[M: BaseModel](model: type[M], body: bytes) -> M:
-    """Read a body that may be missing. Raises InvalidRequest."""
-    try:
-        return model.model_validate(orjson.loads(body) if body else {})
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The body is not JSON.") from None
-    except ValidationError as exc:
-        raise InvalidRequest(explain_problem(exc)) from None

@@ -13,15 +13,23 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, FailFast, Field, Strict, StringConstraints, ValidationError, model_validator
 
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
 from inference.http.oip.tensors import Tensor, read_binary, read_json
-from inference.validation import explain_problem
+from inference.validation import explain_problem, measure_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 #: numpy's NPY_MAXDIMS.
 _MAX_DIMENSIONS = 64
+
+#: Inputs, and outputs, of one request.
+_MAX_PARTS = 1024
+#: Of all tensors of a request in JSON, where each value takes 32 bytes or more: 50 photos of 3 x 224 x 224. More
+#: are sent as binary data.
+_MAX_JSON_VALUES = 8_000_000
+#: Rows of nested data and the like, each of 60 to 200 bytes and more.
+_MAX_JSON_CONTAINERS = 250_000
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _Size = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
@@ -93,17 +101,20 @@ class _Body(_Part):
 
     id: Annotated[str, Strict(), StringConstraints(max_length=1024)] | None = None
     parameters: _Parameters = _Parameters()
-    inputs: Annotated[list[_Input], FailFast()]
-    outputs: Annotated[list[_Output], FailFast()] = []
+    inputs: Annotated[list[_Input], FailFast(), Field(max_length=_MAX_PARTS)]
+    outputs: Annotated[list[_Output], FailFast(), Field(max_length=_MAX_PARTS)] = []
 
 
 def read_infer_request(body: bytes, header_length: str | None, model: str) -> InferRequest:
     """Return what an infer request asks for; `header_length` is the header of that name, and not 0.
 
-    Raises InvalidRequest.
+    Raises InvalidRequest, PayloadTooLarge.
     """
     whole = memoryview(body)
     end = len(body) if header_length is None else _read_length(header_length, len(body))
+    size = measure_json(body, end)
+    if size.values > _MAX_JSON_VALUES or size.containers > _MAX_JSON_CONTAINERS:
+        raise PayloadTooLarge("The request's JSON has too many values; send large tensors as binary data.")
     try:
         parsed = _Body.model_validate(orjson.loads(whole[:end]))
     except orjson.JSONDecodeError as exc:

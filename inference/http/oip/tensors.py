@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import BYTES, DTYPES, FP16
 
 #: A BYTES element's length stands before it.
 _LENGTH = Struct("<I")
+
+#: Elements of one BYTES input: an element of no bytes takes four of the body, and two hundred here.
+MAX_ELEMENTS = 1_000_000
 
 type Elements = list[str] | list[memoryview]
 
@@ -36,12 +39,13 @@ class Tensor:
 
 
 def read_json(name: str, data: Any, datatype: str, shape: Sequence[int]) -> NDArray[Any] | list[str]:
-    """Return what `data`, flat or nested as `shape` is, holds. Raises InvalidRequest."""
+    """Return what `data`, flat or nested as `shape` is, holds. Raises InvalidRequest, PayloadTooLarge."""
     if datatype == FP16:
         raise InvalidRequest(f"Input {name}: FP16 must be sent as binary data, as JSON has no numbers of that size.")
     values = _flatten(name, data, shape)
     kinds = set(map(type, values))
     if datatype == BYTES:
+        _check_elements(name, len(values))
         if kinds - {str}:
             raise InvalidRequest(f"Input {name}: BYTES are strings in JSON.")
         return values
@@ -75,13 +79,10 @@ def _flatten(name: str, data: Any, shape: Sequence[int]) -> list[Any]:
 
 
 def read_binary(name: str, data: memoryview, datatype: str, shape: Sequence[int]) -> NDArray[Any] | list[memoryview]:
-    """Return a view of `data`: little-endian, in reading order. Raises InvalidRequest."""
+    """Return a view of `data`: little-endian, in reading order. Raises InvalidRequest, PayloadTooLarge."""
     count = math.prod(shape)
     if datatype == BYTES:
-        elements = _read_elements(name, data)
-        if len(elements) != count:
-            raise InvalidRequest(f"Input {name}: {len(elements)} elements do not fill the shape {list(shape)}.")
-        return elements
+        return _read_elements(name, data, count, shape)
     dtype = DTYPES[datatype]
     if len(data) != count * dtype.itemsize:
         raise InvalidRequest(
@@ -93,10 +94,13 @@ def read_binary(name: str, data: memoryview, datatype: str, shape: Sequence[int]
     return _shaped(name, np.require(np.frombuffer(data, dtype), requirements="A"), shape)
 
 
-def _read_elements(name: str, data: memoryview) -> list[memoryview]:
+def _read_elements(name: str, data: memoryview, count: int, shape: Sequence[int]) -> list[memoryview]:
+    _check_elements(name, count)
     elements: list[memoryview] = []
     offset = 0
     while offset < len(data):
+        if len(elements) == count:
+            raise InvalidRequest(f"Input {name}: more elements than fill the shape {list(shape)}.")
         start = offset + _LENGTH.size
         if start > len(data):
             raise InvalidRequest(f"Input {name}: its binary data ends within an element's length.")
@@ -104,7 +108,14 @@ def _read_elements(name: str, data: memoryview) -> list[memoryview]:
         if offset > len(data):
             raise InvalidRequest(f"Input {name}: its binary data ends within an element.")
         elements.append(data[start:offset])
+    if len(elements) != count:
+        raise InvalidRequest(f"Input {name}: {len(elements)} elements do not fill the shape {list(shape)}.")
     return elements
+
+
+def _check_elements(name: str, count: int) -> None:
+    if count > MAX_ELEMENTS:
+        raise PayloadTooLarge(f"Input {name} has more than {MAX_ELEMENTS} elements.")
 
 
 def _shaped(name: str, array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:

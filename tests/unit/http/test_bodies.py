@@ -249,10 +249,12 @@ def test_another_media_type_is_refused(content_type: str) -> None:
         b'{"inputs": [' + b"1," * 2_000_000 + b"1]}",
         b'{"inputs": [' + b"1," * 900_000 + b"1]}",
         b'{"inputs": [1,1,1]}',
+        b'{"inputs": [' + (b"[" * 1000 + b"]" * 1000 + b",") * 1000 + b"1]}",
+        b'{"' + b"k" * 1_000_000 + b'": 1, "url": "https://host/a"}',
         b'{"url": "https://host/a", ' + b", ".join(b'"%d": 1' % number for number in range(200_000)) + b"}",
         b'{"url": "https://host/a", "parameters": {' + b", ".join(b'"%d": 1' % n for n in range(200_000)) + b"}}",
     ],
-    ids=["values", "inputs", "few inputs", "keys", "parameters"],
+    ids=["values", "inputs", "few inputs", "nested", "a long key", "keys", "parameters"],
 )
 def test_a_body_of_very_many_values_is_refused_by_one_short_sentence_in_little_memory(body: bytes) -> None:
     limits = RequestLimits(max_body_bytes=1 << 26, max_inputs=3)

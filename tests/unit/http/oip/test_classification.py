@@ -29,6 +29,14 @@ def test_they_come_highest_first_with_value_index_and_label(output: Any, count: 
     assert name_classes("x", output, count, ("a", "b", "c")).tolist() == named
 
 
+def test_more_classes_than_a_reply_names_are_refused() -> None:
+    output = np.zeros((2, 60_000), np.float32)
+
+    assert name_classes("x", output, 50_000, ()).shape == (2, 50_000)
+    with pytest.raises(InvalidRequest, match="100000 classes at most, not 120000"):
+        name_classes("x", output, 2**31 - 1, ())
+
+
 @pytest.mark.parametrize(
     "output",
     [np.array([True]), np.array(["a"], object), np.array(1.0), np.array(7)],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.requests import is_raw, read_infer_request
 
 HEAD = orjson.dumps(
@@ -72,3 +74,26 @@ def test_a_request_with_one_byte_changed_and_cut_is_read_or_refused(place: int, 
 @pytest.mark.parametrize(("header", "raw"), [(None, False), ("0", True), (" 0 ", True), ("00", False), ("1", False)])
 def test_a_header_length_of_zero_is_a_raw_request(header: str | None, raw: bool) -> None:
     assert is_raw(header) is raw
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"inputs": [{"data": [' + b"1," * 8_000_000 + b"1]}]}", PayloadTooLarge),
+        (b'{"inputs": [{"data": [' + b"{}," * 250_000 + b"1]}]}", PayloadTooLarge),
+        (b'{"inputs": [{"data": [' + (b"[" * 1000 + b"]" * 1000 + b",") * 250 + b"1]}]}", PayloadTooLarge),
+        (b'{"inputs": [], "outputs": [' + b'{"name":"a"},' * 50_000 + b"1]}", InvalidRequest),
+        (b'{"inputs": [' + b'{"name":"a","datatype":"FP32","shape":[0],"data":[]},' * 50_000 + b"1]}", InvalidRequest),
+    ],
+    ids=["values", "objects", "nested", "outputs", "inputs"],
+)
+def test_very_many_values_are_refused_in_little_memory(body: bytes, error: type[Exception]) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(error):
+            read_infer_request(body, None, "m")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 64 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import DTYPES, datatype_of, datatype_of_dtype
 from inference.http.oip.tensors import Tensor, read_binary, read_json, read_strings, write_binary, write_json
 from inference.models.signature import TensorInfo
@@ -135,3 +136,20 @@ def test_a_models_types_have_names_in_the_protocol(dtype: str, datatype: str) ->
 @pytest.mark.parametrize("dtype", ["tensor(bfloat16)", "seq(map(string,tensor(float)))"])
 def test_what_the_protocol_has_no_word_for_has_no_name(dtype: str) -> None:
     assert datatype_of(TensorInfo("x", dtype, ())) is None
+
+
+def test_more_strings_than_the_shape_has_are_not_even_looked_at() -> None:
+    data = memoryview(bytes(4_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="more elements"):
+            read_binary("x", data, "BYTES", (3,))
+        with pytest.raises(PayloadTooLarge, match="1000000 elements"):
+            read_binary("x", data, "BYTES", (1_000_001,))
+        with pytest.raises(PayloadTooLarge, match="1000000 elements"):
+            read_json("x", [""] * 1_000_001, "BYTES", (1_000_001,))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 32 << 20
