@@ -7,14 +7,10 @@ here: a caller's key for scoring is no right to read the account.
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import unquote
 
-from inference.batch.ports import Account
-from inference.errors import ImageNotFound, ImageTooLarge, UrlNotAllowed
-from inference.storage import BlobNotFound
-
-#: Containers of the Functions host (its keys are among them) and of the service itself ($logs, $web).
-_REFUSED_CONTAINERS = ("azure-webjobs-", "$")
+from inference.batch.account import Account
+from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, UrlNotAllowed
+from inference.storage import BlobNotFound, BlobUnreadable
 
 
 class Fetches(Protocol):
@@ -30,20 +26,22 @@ class AccountFetcher:
     def __init__(self, web: Fetches, account: Account, max_image_bytes: int) -> None:
         self._web = web
         self._account = account
-        self._prefix = f"{account.blob_url}/"
         self._max_image_bytes = max_image_bytes
 
     async def fetch(self, url: str, *, deadline_seconds: float | None = None) -> bytes:
         """Return the bytes at `url`; one with a query (a SAS) carries its own right and goes over the web.
 
-        Raises UrlNotAllowed, ImageNotFound, ImageTooLarge, Unavailable, and what `web` raises.
+        Raises UrlNotAllowed, ImageNotFound, ImageTooLarge, OriginRefused, Unavailable, and what `web` raises.
         """
-        if not url.startswith(self._prefix) or "?" in url or "#" in url:
+        if not self._account.owns(url) or "?" in url or "#" in url:
             return await self._web.fetch(url, deadline_seconds=deadline_seconds)
-        container, _, name = url.removeprefix(self._prefix).partition("/")
-        if not container or not name or container.startswith(_REFUSED_CONTAINERS):
+        try:
+            container, name = self._account.locate(url)
+        except ValueError:
+            name = ""
+        if not name:
             raise UrlNotAllowed("The url is not one of an image in the app's own storage account.")
-        store, name = self._account.container(container), unquote(name)
+        store = self._account.container(container)
         found = await store.properties(name)
         if found is None:
             raise ImageNotFound("There is no such blob in the app's own storage account.")
@@ -51,5 +49,7 @@ class AccountFetcher:
             raise ImageTooLarge(f"The image has more than {self._max_image_bytes} bytes.")
         try:
             return (await store.read(name)).data
+        except BlobUnreadable as exc:
+            raise OriginRefused(f"The blob in the app's own storage account cannot be read: {exc}.") from None
         except BlobNotFound:
             raise ImageNotFound("There is no such blob in the app's own storage account.") from None

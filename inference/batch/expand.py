@@ -13,13 +13,14 @@ from opentelemetry.trace import SpanKind
 
 from inference import telemetry
 from inference.batch import layout
+from inference.batch.account import Account
 from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable
 from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import Canonicaliser, CanonicalManifest, ShardRange, digest_items, write_canonical
 from inference.batch.concurrency import for_each
 from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, digest
 from inference.batch.parts import PartStore
-from inference.batch.ports import Account, Clock, Delivery, ModelPin, Queues, Scorer, Stores
+from inference.batch.ports import Clock, Delivery, ModelPin, Queues, Scorer, Stores
 from inference.batch.record import BatchRecord, Records, current_traceparent
 from inference.batch.source import Source, open_source
 from inference.errors import BatchConflict, InferenceError, InvalidManifest, StorageUnavailable

@@ -101,12 +101,3 @@ class Queues:
         """Return the queue of that name among those that functions are triggered by."""
         by_name = {QueueName.MANIFESTS: self.manifests, QueueName.SHARDS: self.shards, QueueName.FINISH: self.finish}
         return by_name[QueueName(name)]
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The app's own storage account, which manifests may point into by url."""
-
-    #: `https://ACCOUNT.blob.core.windows.net`, or Azurite's `http://127.0.0.1:10000/devstoreaccount1`.
-    blob_url: str
-    container: Callable[[str], BlobStore]

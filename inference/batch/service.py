@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from inference.batch import layout
+from inference.batch.account import Account
 from inference.batch.burials import Burials, grave_of_unreadable
 from inference.batch.callbacks import Callbacks
 from inference.batch.deadletters import DeadLetters
@@ -20,7 +21,7 @@ from inference.batch.finish import Finisher
 from inference.batch.journals import Journals
 from inference.batch.messages import FinishMessage, ShardMessage
 from inference.batch.parts import PartStore
-from inference.batch.ports import Account, Clock, Delivery, Draining, Poster, Queues, Random, Scorer, Stores
+from inference.batch.ports import Clock, Delivery, Draining, Poster, Queues, Random, Scorer, Stores
 from inference.batch.record import Records
 from inference.batch.recover import Recovery
 from inference.batch.replay import Operations, Outcome

@@ -5,17 +5,18 @@ It refuses other accounts, other schemes and the service's own names.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import batched
 from pathlib import PurePosixPath
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
+from inference.batch.account import Account
 from inference.batch.manifest import Item, read_item, read_items
 from inference.batch.messages import ManifestMessage, digest
-from inference.batch.ports import Account
 from inference.errors import InvalidManifest, ManifestNotFound, StorageUnavailable
-from inference.storage import BlobNotFound, BlobStore, PreconditionFailed
+from inference.storage import BlobNotFound, BlobStore, BlobUnreadable, PreconditionFailed
 
 #: Items parsed between two turns of the event loop.
 _ITEMS_AT_ONCE = 500
@@ -38,21 +39,28 @@ async def open_source(message: ManifestMessage, manifests: BlobStore, account: A
     """
     if message.images is not None:
         images = message.images
-        return Source(message.key, lambda: _read_images(images))
+        return Source(message.key, lambda: read_images(images))
     pointer = message.manifest or ""
     if "://" not in pointer:
         return await _open_blob(message.key, manifests, _check_path(pointer))
-    if account is None or not pointer.startswith(f"{account.blob_url}/"):
+    if account is None or not account.owns(pointer):
         raise InvalidManifest("manifest: the url is not one of the app's own storage account.")
-    container, _, path = pointer.removeprefix(f"{account.blob_url}/").partition("/")
-    if not container or container.startswith(("azure-webjobs-", "$")) or "?" in path or "#" in path:
-        raise InvalidManifest("manifest: the url of a blob of the app's own account, without a query.")
+    try:
+        container, path = account.locate(pointer)
+    except ValueError:
+        raise InvalidManifest("manifest: the url of a blob of the app's own account, without a query.") from None
     store = account.container(container)
     if pointer.endswith("/"):
         base = f"{account.blob_url}/{container}/"
-        return Source(message.key, lambda: _list_images(store, unquote(path), base))
-    path = unquote(path)
+        return Source(message.key, lambda: _list_images(store, path, base))
     return await _open_blob(message.key, store, _check_path(path) if container == "manifests" else path)
+
+
+async def read_images(images: list[object]) -> AsyncIterator[list[Item]]:
+    """Yield the items of a manifest's own images. Raises InvalidManifest for one that is none."""
+    for some in batched(enumerate(images), _ITEMS_AT_ONCE, strict=False):
+        yield [read_item(value, f"images.{index}") for index, value in some]
+        await asyncio.sleep(0)
 
 
 def _check_path(path: str) -> str:
@@ -69,17 +77,14 @@ async def _open_blob(key: str, store: BlobStore, path: str) -> Source:
     return Source(digest([key, etag])[:16], lambda: _read_blob(store, path, etag))
 
 
-async def _read_images(images: list[object]) -> AsyncIterator[list[Item]]:
-    for some in batched(enumerate(images), _ITEMS_AT_ONCE, strict=False):
-        yield [read_item(value, f"images.{index}") for index, value in some]
-
-
 async def _read_blob(store: BlobStore, path: str, etag: str) -> AsyncIterator[list[Item]]:
     try:
         async for items in read_items(store.stream(path, if_match=etag)):
             yield items
     except PreconditionFailed:
         raise StorageUnavailable("The manifest changed while it was read.") from None
+    except BlobUnreadable as exc:
+        raise ManifestNotFound(f"The manifest cannot be read: {exc}.") from None
     except BlobNotFound:
         raise ManifestNotFound from None
 

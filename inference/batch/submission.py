@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +16,19 @@ import orjson
 
 from inference import telemetry
 from inference.batch import layout
+from inference.batch.account import Account
 from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import digest_items
 from inference.batch.expand import digest_batch
 from inference.batch.manifest import read_items
 from inference.batch.messages import ManifestMessage, read_json
-from inference.batch.ports import Account, Clock, Queues, Scorer, Stores
+from inference.batch.ports import Clock, Queues, Scorer, Stores
 from inference.batch.record import Records, Ticket
-from inference.batch.source import open_source
+from inference.batch.source import open_source, read_images
 from inference.errors import BatchConflict, InvalidManifest, PayloadTooLarge, UnsupportedMediaType
 from inference.settings import BatchSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
+from inference.validation import measure_json
 
 _JSON = "application/json"
 #: Bodies that are a manifest themselves; which form they have is seen from their first bytes. JSON Lines has no
@@ -89,8 +91,8 @@ class Submissions:
         message = message.model_copy(update={"batch_id": batch_id, "traceparent": telemetry.traceparent()})
         if await self._is_known(batch_id, digest):
             return Submission(batch_id)
-        if payload is None and message.images is not None and len(message.encode()) > MAX_MESSAGE_BYTES:
-            payload = b"\n".join(map(orjson.dumps, message.images))
+        if message.images is not None and _is_too_long(message, message.images):
+            payload = await asyncio.to_thread(_write_lines, message.images)
         if payload is not None:
             path = await self._keep(batch_id, payload)
             message = message.model_copy(update={"images": None, "manifest": path})
@@ -102,12 +104,13 @@ class Submissions:
         """Return the digest and number of items where they can be told now."""
         limit = self.settings.max_manifest_items
         if payload is not None:
-            manifest_digest, total = await digest_items(read_items(_chunks(payload)), limit)
-            return digest_batch(message, manifest_digest), total
-        source = await open_source(message, self.stores.manifests, self.account)
-        if message.images is None:
+            items = read_items(_chunks(payload))
+        elif message.images is not None:
+            items = read_images(message.images)
+        else:
+            await open_source(message, self.stores.manifests, self.account)
             return None, 0
-        manifest_digest, total = await digest_items(source.items(), limit)
+        manifest_digest, total = await digest_items(items, limit)
         return digest_batch(message, manifest_digest), total
 
     async def _is_known(self, batch_id: str, digest: str | None) -> bool:
@@ -146,7 +149,7 @@ def read_submission(body: bytes, content_type: str, options: Mapping[str, str]) 
     media_type = content_type.partition(";")[0].strip().lower()
     asked = _read_options(options)
     if media_type == _JSON or media_type.endswith("+json"):
-        if body.count(b",") >= _MAX_JSON_VALUES:
+        if measure_json(body).values > _MAX_JSON_VALUES:
             raise PayloadTooLarge(f"The manifest has over {_MAX_JSON_VALUES} values; send it as JSON Lines or CSV.")
         value = read_json(body)
         if not isinstance(value, dict):
@@ -174,6 +177,20 @@ def _read_options(options: Mapping[str, str]) -> dict[str, Any]:
 def _refuse_other(batch_id: str, theirs: str, mine: str) -> None:
     if theirs != mine:
         raise BatchConflict(f"The batch {batch_id} exists with other content: {theirs[:16]}… there, {mine[:16]}… here.")
+
+
+def _is_too_long(message: ManifestMessage, images: Iterable[object]) -> bool:
+    """Tell whether the queue takes no message of this size, without writing one of many megabytes."""
+    total = 0
+    for image in images:
+        total += len(orjson.dumps(image))
+        if total > MAX_MESSAGE_BYTES:
+            return True
+    return len(message.encode()) > MAX_MESSAGE_BYTES
+
+
+def _write_lines(images: Iterable[object]) -> bytes:
+    return b"\n".join(map(orjson.dumps, images))
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from inference.batch.account import Account
 from inference.batch.account_images import AccountFetcher
 from inference.batch.layout import WORK_QUEUES, ContainerName, QueueName, poison
-from inference.batch.ports import Account, Delivery, Queues, Stores
+from inference.batch.ports import Delivery, Queues, Stores
 from inference.batch.service import BatchService
 from inference.draining import Draining
 from inference.engine import Engine

@@ -32,6 +32,10 @@ class BlobNotFound(Exception):
     """There is no blob of that name (or no container)."""
 
 
+class BlobUnreadable(BlobNotFound):
+    """There is a blob, or might be, but the service never gives it to us: it is archived, or its name is impossible."""
+
+
 class InvalidBlobName(BlobNotFound, ValueError):
     """No blob can have this name, so none has."""
 

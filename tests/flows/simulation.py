@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 
 from inference.batch import layout
+from inference.batch.account import Account
 from inference.batch.layout import ContainerName, QueueName
-from inference.batch.ports import Account, Delivery, ModelPin, Queues, Stores
+from inference.batch.ports import Delivery, ModelPin, Queues, Stores
 from inference.batch.service import BatchService
 from inference.errors import InferenceError, ModelNotFound, UrlNotAllowed
 from inference.fetch.poster import Answer

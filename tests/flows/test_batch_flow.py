@@ -167,6 +167,12 @@ async def test_the_same_id_with_other_content_is_a_conflict_that_names_both_dige
         (b'{"images": [{"id": "no url"}]}', "invalid_manifest"),
         (b'{"manifest": "_batch/x.json"}', "invalid_manifest"),
         (b'{"manifest": "https://other.example/c/x"}', "invalid_manifest"),
+        (
+            b'{"manifest": "https://account.blob.core.windows.net/./azure-webjobs-secrets/host.json"}',
+            "invalid_manifest",
+        ),
+        (b'{"manifest": "https://account.blob.core.windows.net/./manifests/_batch/x.json"}', "invalid_manifest"),
+        (b'{"manifest": "https://account.blob.core.windows.net/My_Photos/x.jsonl"}', "invalid_manifest"),
         (b'{"manifest": "not/there.jsonl"}', "manifest_not_found"),
         (b'{"images": ["https://a.example/1"], "model": "unheard-of"}', "model_not_found"),
     ],

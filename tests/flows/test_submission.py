@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 
 import orjson
@@ -92,6 +93,28 @@ async def test_a_selection_is_taken_as_clients_send_it_within_the_limit_of_bodie
 async def test_a_document_of_millions_of_values_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(PayloadTooLarge, match="JSON Lines"):
         await Simulation().service.submit(b'{"images": [' + b"1," * 2_000_000 + b"1]}")
+    with pytest.raises(PayloadTooLarge, match="JSON Lines"):
+        await Simulation().service.submit(b'{"images": [' + (b"[" * 1000 + b"]" * 1000 + b",") * 2000 + b"1]}")
+
+
+async def test_others_are_answered_while_a_large_document_is_taken() -> None:
+    sim = Simulation()
+    rows = [{"id": f"image {number}", "url": f"https://h.example.com/{number}.jpg"} for number in range(30_000)]
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    accepted = await sim.service.submit(orjson.dumps({"images": rows}))
+    counting.cancel()
+
+    assert turns > len(rows) / 500
+    ticket = orjson.loads((await sim.storage.blobs("manifests").read(layout.ticket(accepted.batch_id))).data)
+    assert ticket["total"] == len(rows)
 
 
 @pytest.mark.parametrize("name", ["ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines"])

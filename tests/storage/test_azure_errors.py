@@ -15,7 +15,7 @@ from azure.identity.aio import ChainedTokenCredential, EnvironmentCredential
 from azure.storage.blob import StorageErrorCode
 
 from inference.errors import StorageForbidden, StorageUnavailable
-from inference.storage import BlobNotFound, PreconditionFailed
+from inference.storage import BlobNotFound, BlobUnreadable, PreconditionFailed
 from inference.storage.azure.errors import (
     BlocksDiscarded,
     ContainerNotFound,
@@ -102,6 +102,8 @@ def test_every_exception_of_the_transport_means_unavailable(kind: type[Exception
         (412, "ConditionNotMet", PreconditionFailed),
         (412, "LeaseIdMissing", PreconditionFailed),
         (400, "InvalidBlockList", BlocksDiscarded),
+        (400, "InvalidResourceName", BlobUnreadable),
+        (409, "BlobArchived", BlobUnreadable),
         (416, "InvalidRange", RangeNotSatisfiable),
         (403, "AuthenticationFailed", StorageForbidden),
         (403, "AuthorizationPermissionMismatch", StorageForbidden),

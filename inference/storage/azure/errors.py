@@ -17,7 +17,7 @@ from azure.core.exceptions import (
 )
 
 from inference.errors import InferenceError, StorageForbidden, StorageUnavailable
-from inference.storage import BlobNotFound, PreconditionFailed
+from inference.storage import BlobNotFound, BlobUnreadable, PreconditionFailed
 
 
 class ContainerNotFound(BlobNotFound):
@@ -40,9 +40,14 @@ class BlocksDiscarded(PreconditionFailed):
 #: Source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes and queue-service-error-codes.
 _BY_ERROR_CODE: dict[str, type[Exception]] = {
     "BlobAlreadyExists": PreconditionFailed,  # 409: the answer to If-None-Match: *
+    "BlobArchived": BlobUnreadable,
+    "BlobBeingRehydrated": BlobUnreadable,
+    "BlobUsesCustomerSpecifiedEncryption": BlobUnreadable,
     "ContainerNotFound": ContainerNotFound,
     "InvalidBlockList": BlocksDiscarded,
     "InvalidRange": RangeNotSatisfiable,
+    "InvalidResourceName": BlobUnreadable,
+    "InvalidUri": BlobUnreadable,
     "QueueNotFound": QueueNotFound,
 }
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from inference.batch.account import Account
 from inference.batch.account_images import AccountFetcher
-from inference.batch.ports import Account
-from inference.errors import ImageNotFound, ImageTooLarge, UrlNotAllowed
-from tests.fakes import FakeClock, FakeStorage
+from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, UrlNotAllowed
+from inference.storage import BlobUnreadable
+from tests.fakes import Call, FakeClock, FakeStorage
 
 BLOBS = "https://account.blob.core.windows.net"
 
@@ -49,6 +50,12 @@ async def test_every_other_url_goes_to_the_guarded_fetcher(fetcher: AccountFetch
         ("azure-webjobs-secrets/host.json", UrlNotAllowed),
         ("azure-webjobs-hosts/locks", UrlNotAllowed),
         ("$web/index.html", UrlNotAllowed),
+        # A client would take these for steps, and end up in the container that follows.
+        ("./azure-webjobs-secrets/host.json", UrlNotAllowed),
+        ("../azure-webjobs-secrets/host.json", UrlNotAllowed),
+        ("%2e/azure-webjobs-secrets/host.json", UrlNotAllowed),
+        ("/azure-webjobs-secrets/host.json", UrlNotAllowed),
+        ("My_Photos/cat.png", UrlNotAllowed),
         ("photos", UrlNotAllowed),
         ("photos/", UrlNotAllowed),
         ("photos/none.png", ImageNotFound),
@@ -62,3 +69,18 @@ async def test_what_is_no_image_of_the_user_s_is_refused(
 ) -> None:
     with pytest.raises(error):
         await fetcher.fetch(f"{BLOBS}/{path}")
+
+
+async def test_a_blob_that_the_service_never_hands_out_is_refused_for_good() -> None:
+    storage = FakeStorage(FakeClock())
+    await storage.blobs("photos").write("cat.png", b"pixels")
+    fetcher = AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10)
+
+    def archived(call: Call) -> None:
+        if call.method == "blobs.read":
+            raise BlobUnreadable("storage answered 409 (BlobArchived)")
+
+    storage.before_call = archived
+
+    with pytest.raises(OriginRefused, match="BlobArchived"):
+        await fetcher.fetch(f"{BLOBS}/photos/cat.png")
