@@ -15,7 +15,7 @@ import orjson
 from inference.batch import layout
 from inference.batch.callbacks import redact_callback
 from inference.errors import InvalidRequest
-from inference.redaction import redact_text
+from inference.redaction import OMITTED, redact_text
 from inference.storage import BlobNotFound, BlobProperties, BlobStore
 
 
@@ -130,4 +130,8 @@ class DeadLetterReader:
 
 def _shown(letter: dict[str, Any]) -> dict[str, Any]:
     """Return a dead letter as it is listed: the message in one keeps its urls, which may hold secrets."""
-    return {**letter, "body": redact_text(redact_callback(letter["body"]))} if "body" in letter else letter
+    if "body" not in letter:
+        return letter
+    if letter.get("encoding") == "base64":  # a message that is no text
+        return {**letter, "body": OMITTED}
+    return {**letter, "body": redact_text(redact_callback(letter["body"]))}

@@ -14,12 +14,21 @@ from ipaddress import ip_address
 from typing import Any, Self, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from inference.cli.failure import ExitCode, Failure, WrongCall
+from inference.redaction import redact_url
 
 #: Statuses that say the call was wrong; every other error means that the work failed.
-_WRONG_CALL_STATUSES = frozenset({400, 401, 403, 404, 405, 409, 413, 415})
+_WRONG_CALL_STATUSES = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 409, 413, 415})
 #: Longer than Container Apps ingress keeps a request (240 s).
 _TIMEOUT_SECONDS = 300.0
 _CHUNK_BYTES = 256 * 1024
@@ -36,6 +45,13 @@ class Refused(Failure):
         self.status = status
         self.sentence = sentence
         self.code = code
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The key is for --url alone, and urllib would make a GET of a redirected POST."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class Unreachable(Failure):
@@ -93,7 +109,8 @@ class Client:
                 yield response
         except HTTPError as exc:
             with exc:
-                raise _refusal(exc.code, exc.read(), self.url) from None
+                elsewhere = _origin_of(exc.headers.get("Location"))
+                raise _refusal(exc.code, exc.read(), self.url, elsewhere) from None
         except (URLError, OSError, HTTPException) as exc:
             raise Unreachable(_why_unreachable(exc, self.url)) from None
 
@@ -127,14 +144,14 @@ def _check_url(url: str) -> str:
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         valid = False
-    if not valid or parts.query or parts.fragment:
-        raise WrongCall(f"--url {url!r} is not like http://localhost:7071.")
+    if not valid or parts.query or parts.fragment or "@" in parts.netloc:
+        raise WrongCall(f"--url {redact_url(url)!r} is not like http://localhost:7071.")
     return url.rstrip("/").removesuffix("/api")
 
 
 def _make_opener(url: str) -> OpenerDirector:
     proxies = ProxyHandler({}) if _is_loopback(urlsplit(url).hostname or "") else ProxyHandler()
-    return build_opener(proxies, HTTPHandler(), HTTPSHandler(context=ssl.create_default_context()))
+    return build_opener(proxies, _NoRedirects(), HTTPHandler(), HTTPSHandler(context=ssl.create_default_context()))
 
 
 def _is_loopback(host: str) -> bool:
@@ -144,7 +161,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _refusal(status: int, body: bytes, url: str) -> Refused:
+def _origin_of(location: str | None) -> str | None:
+    """Return the scheme, host and port of a Location, if it names a host."""
+    try:
+        parts = urlsplit(location or "")
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme and parts.hostname else None
+
+
+def _refusal(status: int, body: bytes, url: str, elsewhere: str | None) -> Refused:
     try:
         error = json.loads(body)
         return Refused(status, str(error["error"]), str(error["code"]))
@@ -155,6 +182,8 @@ def _refusal(status: int, body: bytes, url: str) -> Refused:
         return Refused(status, f"{url} asks for a key: --key, or better the variable ONNXFN_KEY", "unauthorized")
     if status == 404:
         return Refused(status, f"{url} has no such function; is --url right?", "")
+    if 300 <= status < 400 and elsewhere:
+        return Refused(status, f"{url} sends callers on to {elsewhere}; if that is right, give it as --url.", "")
     return Refused(status, f"{url} answered with status {status}", "")
 
 

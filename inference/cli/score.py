@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from inference.cli.options import DEFAULT_URL, JsonOption, KeyOption, ModelOption, UrlOption
+from inference.redaction import redact_url
 
 _SHOWN_TEXT_CHARACTERS = 60
 
@@ -29,8 +30,13 @@ class _Input:
     def is_file(self) -> bool:
         return not self.is_text and not self.is_url
 
+    @property
+    def name(self) -> str:
+        """What stands for it in a reply: a url without what may be a secret in it, all else as it was given."""
+        return redact_url(self.given) if self.is_url else self.given
+
     def __str__(self) -> str:
-        line = " ".join(self.given.split()) if self.is_text else self.given
+        line = " ".join(self.given.split()) if self.is_text else self.name
         is_long = self.is_text and len(line) > _SHOWN_TEXT_CHARACTERS
         return f"{line[: _SHOWN_TEXT_CHARACTERS - 1]}…" if is_long else line
 
@@ -99,7 +105,7 @@ def _score_several(client: Any, path: str, inputs: list[_Input], parameters: Map
         try:
             results.append(_score_one(client, path, item, parameters))
         except Refused as refused:
-            results.append({"id": item.given, "error": refused.sentence, "code": refused.code})
+            results.append({"id": item.name, "error": refused.sentence, "code": refused.code})
             if not json:
                 note(f"onnxfn: {item}: {refused}")
         else:

@@ -33,6 +33,7 @@ class Reply:
 
     value: Any
     status: int = 200
+    location: str = ""
 
     @property
     def body(self) -> bytes:
@@ -88,6 +89,8 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             reply = service.next_reply(call)
             self.send_response(reply.status)
             self.send_header("content-length", str(len(reply.body)))
+            if reply.location:
+                self.send_header("location", reply.location)
             self.end_headers()
             self.wfile.write(reply.body)
 

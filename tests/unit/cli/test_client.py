@@ -79,6 +79,27 @@ def test_the_url_may_end_in_the_api_prefix(service: Service, suffix: str) -> Non
     assert Client(service.url + suffix).read_json("/models") == {"models": []}
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_key_does_not_follow_a_redirect(service: Service, status: int) -> None:
+    location = f"{service.url.replace('http', 'https')}/api/batches?secret=SECRET"
+    service.answer("POST /api/batches", Reply(b"", status, location))
+
+    with pytest.raises(Refused, match=r"sends callers on to https://127\.0\.0\.1:\d+; if that") as refused:
+        Client(service.url, "key").send_json("POST", "/batches", {})
+
+    assert len(service.calls) == 1
+    assert "SECRET" not in str(refused.value)
+    assert refused.value.exit_code is ExitCode.WRONG_CALL
+
+
+@pytest.mark.parametrize("url", ["https://user:SECRET@host", "https://host/api/score?code=SECRET"])
+def test_a_url_with_a_secret_in_it_is_refused_without_it(url: str) -> None:
+    with pytest.raises(WrongCall, match="is not like") as refused:
+        Client(url)
+
+    assert "SECRET" not in str(refused.value)
+
+
 @pytest.mark.parametrize("url", ["localhost:7071", "ftp://host", "http://", "http://host:port", "http://h/?a=b", ""])
 def test_a_url_that_is_none_is_a_wrong_call(url: str) -> None:
     with pytest.raises(WrongCall, match="is not like"):

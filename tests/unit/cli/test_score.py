@@ -70,6 +70,19 @@ def test_several_images_are_one_document_in_their_order(onnxfn: Program, service
     assert done.err == "onnxfn: 1 of 3 images could not be scored.\n"
 
 
+def test_what_may_be_a_secret_in_a_url_is_not_printed(onnxfn: Program, service: Service) -> None:
+    url = "https://host/7.png?sig=SECRET"
+    service.answer("POST /api/score", REPLY, refusal(424, "image_not_found"), REPLY, refusal(424, "image_not_found"))
+
+    told = onnxfn("score", url, url)
+    document = onnxfn("score", url, url, "--json")
+
+    assert service.calls[0].json["url"] == url
+    assert "https://host/7.png?…  digits:1" in told.out
+    assert document.json["results"][1]["id"] == "https://host/7.png?…"
+    assert "SECRET" not in told.out + told.err + document.out + document.err
+
+
 def test_an_image_that_fails_among_several_is_named(onnxfn: Program, service: Service, scan: Path) -> None:
     service.answer("POST /api/score", REPLY, refusal(422, "image_invalid", "No image."))
 
