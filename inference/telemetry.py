@@ -129,6 +129,7 @@ def span(
 ) -> Iterator[Span]:
     """Open a span; `parent` and `link` are `traceparent` texts that travelled in a message or a header.
 
+    With a parent that travelled, the span around it (the host's own, of the invocation) is linked.
     An InferenceError marks the span with its code, anything else with its class name; messages may hold a url, so
     they stay out.
     """
@@ -138,7 +139,10 @@ def span(
         yield around
         return
     context = _extract(parent) if parent else None
-    links = [Link(trace.get_current_span(_extract(link)).get_span_context())] if link else None
+    linked = [trace.get_current_span(_extract(link))] if link else []
+    if parent:
+        linked.append(around)
+    links = [Link(span.get_span_context()) for span in linked if span.get_span_context().is_valid]
     with _tracer.start_as_current_span(
         name,
         context=context,

@@ -1,16 +1,17 @@
 """Owns the callback of a batch: which url may be told, what it is told, how often, and when that is given up.
 
 It refuses to hold anything up: a callback is an errand of its own on `batch-finish`, sent when the batch has ended and
-the event is out, and a url that never answers costs that errand alone.
+the event is out, and a process makes one at a time, so that urls that never answer leave the queue's turns to others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +30,9 @@ from inference.settings import BatchSettings, CallbackSettings
 logger = logging.getLogger(__name__)
 
 _CALLBACK_URL = re.compile(r'("callback_url"\s*:\s*)"((?:[^"\\]|\\.)*)"?', re.DOTALL)
+
+#: How long a callback waits, at least, while another is under way; it is not charged for that.
+_BUSY_SECONDS = 5.0
 
 type Event = dict[str, Any]
 
@@ -64,6 +68,8 @@ class Callbacks:
     callbacks: CallbackSettings
     settings: BatchSettings
     random: Random
+    #: Held while a callback is under way in this process.
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def check(self, url: str | None) -> None:
         """Raise InvalidManifest, without the url, when a batch may not be given this callback."""
@@ -82,18 +88,28 @@ class Callbacks:
         record = await self.records.read(message.batch_id)
         if record.callback_url is None:
             return
+        if self.turn.locked():
+            await self._send_again(message, _BUSY_SECONDS * (1 + self.random()))
+            return
+        async with self.turn:
+            await self._deliver(record, record.callback_url, message, event)
+
+    async def _deliver(self, record: BatchRecord, url: str, message: FinishMessage, event: Event) -> None:
         attributes = {"batch.id": record.batch_id, "batch.round": message.round}
         with telemetry.span(
             "batch.callback", parent=message.traceparent, kind=SpanKind.CLIENT, attributes=attributes
         ) as span:
-            attempt = await self._attempt(record, record.callback_url, event, message.attempts + 1)
+            attempt = await self._attempt(record, url, event, message.attempts + 1)
             span.set_attribute("callback.outcome", attempt.outcome.value)
         if attempt.outcome is Outcome.RETRIED:
-            wait = attempt.wait_seconds
-            again = {"attempts": message.attempts + 1, "delay_seconds": wait, "recoveries": 0}
-            await self.queues.finish.send(message.model_copy(update=again).encode(), delay_seconds=wait)
+            charged = message.model_copy(update={"attempts": message.attempts + 1})
+            await self._send_again(charged, attempt.wait_seconds)
         telemetry.count_callback(attempt.outcome.value)
-        _log(attempt, record, record.callback_url, message)
+        _log(attempt, record, url, message)
+
+    async def _send_again(self, message: FinishMessage, wait_seconds: float) -> None:
+        again = message.model_copy(update={"delay_seconds": wait_seconds, "recoveries": 0})
+        await self.queues.finish.send(again.encode(), delay_seconds=wait_seconds)
 
     async def _attempt(self, record: BatchRecord, url: str, event: Event, attempts: int) -> Attempt:
         body = orjson.dumps(event)

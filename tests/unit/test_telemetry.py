@@ -38,6 +38,9 @@ try:
         raise ImageNotFound("https://host/secret")
 except ImageNotFound:
     pass
+with telemetry.span("the host's own"):
+    with telemetry.span("of a message", parent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
+        pass
 telemetry.count_bug("score")
 
 points = [
@@ -45,9 +48,12 @@ points = [
     for resource in reader.get_metrics_data().resource_metrics
     for scope in resource.scope_metrics for metric in scope.metrics for point in metric.data.data_points
 ]
+by_name = {s.name: s for s in spans.get_finished_spans()}
+linked = [by_name["the host's own"].context == link.context for s in by_name.values() for link in s.links]
 told = [[s.name, format(s.context.trace_id, "032x"), dict(s.attributes), s.status.is_ok, len(s.events)]
         for s in spans.get_finished_spans()]
-print(json.dumps({"points": points, "spans": told, "travelling": travelling, "timings": timings.as_dict()}))
+print(json.dumps({"points": points, "spans": told, "travelling": travelling, "linked": linked,
+                  "timings": timings.as_dict()}))
 """
 
 
@@ -80,6 +86,8 @@ def test_a_span_continues_the_trace_of_its_message_and_a_failed_one_tells_its_co
     assert told["travelling"].startswith(f"00-{trace_id}-")
     assert spans["failing"][0] != trace_id
     assert spans["failing"][1:] == [{"error.type": "image_not_found"}, False, 0]
+    assert spans["of a message"][0] == trace_id
+    assert told["linked"] == [True]
     assert "secret" not in json.dumps(told)
 
 

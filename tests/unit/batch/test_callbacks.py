@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 import orjson
 import pytest
 
@@ -10,6 +13,7 @@ from inference.batch.ports import Queues, Stores
 from inference.batch.record import BatchRecord, Records
 from inference.batch.retry import RetryPolicy
 from inference.errors import InvalidManifest
+from inference.fetch.poster import Answer
 from inference.settings import BatchSettings, CallbackSettings
 from tests.fakes import FakeStorage
 
@@ -52,6 +56,36 @@ def test_every_callback_is_refused_where_there_is_nobody_to_post_it() -> None:
     callbacks.check(None)
     with pytest.raises(InvalidManifest, match="callback_url: No callback is allowed here"):
         callbacks.check("https://hooks.example/canary")
+
+
+async def test_while_one_callback_is_under_way_another_comes_again_later_and_is_not_charged() -> None:
+    storage = FakeStorage()
+    stores = Stores(**{name.value: storage.blobs(name) for name in ContainerName})
+    queues = Queues(**{name.name.lower(): storage.queue(name) for name in QueueName})
+    await Records(stores).create(RECORD)
+    message = callback_errand(RECORD, {"event_id": "b/0", "round": 0})
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    class Silent:
+        def check(self, url: str) -> None: ...
+
+        async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+            begun.set()
+            await gate.wait()
+            return Answer(200)
+
+    callbacks = Callbacks(queues, Records(stores), Silent(), CallbackSettings(), BatchSettings(), lambda: 0.5)
+    first = asyncio.create_task(callbacks.deliver(message, {"event_id": "b/0"}))
+    await begun.wait()
+
+    await callbacks.deliver(message, {"event_id": "b/0"})
+
+    (again,) = map(orjson.loads, storage.queue(QueueName.FINISH).bodies)
+    assert (again.get("attempts", 0), again["delay_seconds"]) == (0, 7.5)
+    gate.set()
+    await first
+    await callbacks.deliver(message, {"event_id": "b/0"})
+    assert len(storage.queue(QueueName.FINISH).bodies) == 1
 
 
 @pytest.mark.parametrize(
