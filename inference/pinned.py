@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from inference import telemetry
 from inference.batch.ports import ModelPin
 from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.errors import InvalidManifest, ModelUnavailable
+from inference.schema import Misfit, read
 from inference.scorer import ScoreParameters, Scorer, Source
-from inference.validation import explain_problem
 
 
 class PinnedScorer:
@@ -52,6 +50,6 @@ class PinnedScorer:
 def read_parameters(parameters: Mapping[str, Any]) -> ScoreParameters:
     """Check a manifest's `parameters`. Raises InvalidManifest."""
     try:
-        return ScoreParameters.model_validate(parameters)
-    except ValidationError as exc:
-        raise InvalidManifest(explain_problem(exc, under="parameters")) from None
+        return read(ScoreParameters, parameters, under="parameters")
+    except Misfit as exc:
+        raise InvalidManifest(f"{exc}.") from None

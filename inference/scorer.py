@@ -12,8 +12,8 @@ from typing import Annotated, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import orjson
+from msgspec import Meta, structs
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, Strict
 
 from inference.deadline import Deadline
 from inference.engine import Engine, Permit
@@ -29,9 +29,9 @@ from inference.models.rows import join_rows, split_rows
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
 from inference.models.tasks.text import decode_text, encode_text
+from inference.schema import Table
 from inference.settings import FetchLimits, ImageSettings
 from inference.telemetry import Stage, Timings, record_stage, stage
-from inference.validation import SmallObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,19 @@ class Source:
     text: str | None = None
 
 
-class ScoreParameters(SmallObject):
+class ScoreParameters(Table, frozen=True):
     """What a caller may ask of the postprocessing; an unknown key is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     #: Predictions at most; the model's own number when None.
-    top_k: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     #: Predictions with a lower score are left out, 0 … 1 for probabilities.
-    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     #: Detection: boxes with a lower score are not looked at.
-    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     #: Detection: of two boxes of a class that overlap by more, the better one stays.
-    iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    iou_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     #: Detection: boxes at most.
-    max_detections: Annotated[int, Strict(), Field(ge=1, le=1_000)] | None = None
+    max_detections: Annotated[int, Meta(ge=1, le=1_000)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +144,7 @@ class Scorer:
         InvalidText, UrlNotAllowed, OriginFailed, InferenceFailed, DeadlineExceeded.
         """
         check_source(source, session)
-        wanted = check_parameters(session.spec, parameters.model_dump())
+        wanted = check_parameters(session.spec, structs.asdict(parameters))
         timings, termination = Timings(), Termination()
         data = await self._read(source, deadline, timings)
         if session.plan is not None and session.plan.max_batch > 1:

@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Annotated, Any
 
 import orjson
-from pydantic import ConfigDict, FailFast, Field, StringConstraints, ValidationError, model_validator
+from msgspec import Meta
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
@@ -19,9 +19,9 @@ from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, TooM
 from inference.http.messages import Request
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
+from inference.schema import Misfit, Table, measure_json, read
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
-from inference.validation import SmallObject, explain_problem, measure_json
 
 #: The query parameters of raw bodies and GET; `code` is the Functions key.
 _PARAMETERS: Mapping[str, type[int] | type[float]] = {
@@ -54,42 +54,34 @@ class ScoreRequest:
     is_list: bool = False
 
 
-class _ItemBody(SmallObject):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    id: Annotated[str, StringConstraints(max_length=256)] | None = None
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+class _ItemBody(Table, frozen=True):
+    id: Annotated[str, Meta(max_length=256)] | None = None
+    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
     data: str | None = None
     text: str | None = None
 
-    @model_validator(mode="after")
-    def _has_one_source(self) -> _ItemBody:
+    def __post_init__(self) -> None:
         if sum(form is not None for form in (self.url, self.data, self.text)) != 1:
             raise ValueError("exactly one of url, data and text must be given")
-        return self
 
     def read(self) -> Input:
         data = None if self.data is None else _decode_base64(self.data)
         return Input(Source(url=self.url, data=data, text=self.text), self.id)
 
 
-class _JsonBody(SmallObject):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    id: Annotated[str, StringConstraints(max_length=256)] | None = None
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+class _JsonBody(Table, frozen=True):
+    id: Annotated[str, Meta(max_length=256)] | None = None
+    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
     data: str | None = None
     text: str | None = None
-    inputs: Annotated[list[_ItemBody], FailFast(), Field(min_length=1)] | None = None
+    inputs: Annotated[list[_ItemBody], Meta(min_length=1)] | None = None
     parameters: ScoreParameters | None = None
 
-    @model_validator(mode="after")
-    def _has_one_form(self) -> _JsonBody:
+    def __post_init__(self) -> None:
         if sum(form is not None for form in (self.url, self.data, self.text, self.inputs)) != 1:
             raise ValueError("exactly one of url, data, text and inputs must be given")
         if self.inputs is not None and self.id is not None:
             raise ValueError("id belongs to each of the inputs")
-        return self
 
 
 def read_score_request(request: Request, limits: RequestLimits, *, takes_text: bool = False) -> ScoreRequest:
@@ -147,12 +139,12 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
     if isinstance(value, dict) and isinstance(inputs := value.get("inputs"), list):
         _check_count(len(inputs), limits)  # before each of them is looked at
     try:
-        parsed = _JsonBody.model_validate(value)
-    except ValidationError as exc:
-        raise InvalidRequest(explain_problem(exc)) from None
+        parsed = read(_JsonBody, value)
+    except Misfit as exc:
+        raise InvalidRequest(f"{exc}.") from None
     parameters = parsed.parameters or ScoreParameters()
     if parsed.inputs is None:
-        single = _ItemBody.model_construct(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
+        single = _ItemBody(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
         return ScoreRequest([single.read()], parameters)
     return ScoreRequest([item.read() for item in parsed.inputs], parameters, is_list=True)
 
@@ -211,9 +203,9 @@ def _query_parameters(query: Mapping[str, str], typed: Mapping[str, Any] | None 
         except ValueError:
             raise InvalidRequest(f"{name} is not a number.") from None
     try:
-        return ScoreParameters.model_validate(values)
-    except ValidationError as exc:
-        raise InvalidRequest(explain_problem(exc)) from None
+        return read(ScoreParameters, values)
+    except Misfit as exc:
+        raise InvalidRequest(f"{exc}.") from None
 
 
 def _names_in(query: Mapping[str, str]) -> Iterable[str]:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from msgspec import Meta
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
-from inference.validation import explain_problem
+from inference.schema import Misfit, Table, read
 
 SERVING_NAME = "serving.toml"
 
@@ -25,23 +25,19 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62})")
 #: No leading zero, so that a version has one spelling; 18 digits fit any integer type.
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
-VersionNumber = Annotated[int, Strict(), Field(ge=0, lt=10**18)]
+VersionNumber = Annotated[int, Meta(ge=0, lt=10**18)]
 
 
-class Canary(BaseModel):
+class Canary(Table, frozen=True):
     """A version that takes a share of the traffic."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: VersionNumber
     #: 0 … 1, of the requests that name no version.
-    share: Annotated[float, Strict(), Field(ge=0, le=1)]
+    share: Annotated[float, Meta(ge=0, le=1)]
 
 
-class Serving(BaseModel):
+class Serving(Table, frozen=True):
     """`serving.toml`: what serves when no version is named, where that is not the highest one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: VersionNumber | None = None
     canary: Canary | None = None
@@ -170,8 +166,8 @@ def _parse_serving(data: bytes) -> Serving:
     if len(data) > MAX_SERVING_BYTES:
         raise ValueError(f"{SERVING_NAME}: it is larger than {MAX_SERVING_BYTES} bytes.")
     try:
-        return Serving.model_validate(tomllib.loads(data.decode("utf-8-sig")))
-    except ValidationError as exc:
-        raise ValueError(f"{SERVING_NAME}: {explain_problem(exc)}") from exc
+        return read(Serving, tomllib.loads(data.decode("utf-8-sig")))
+    except Misfit as exc:
+        raise ValueError(f"{SERVING_NAME}: {exc}.") from exc
     except ValueError as exc:
         raise ValueError(f"{SERVING_NAME} cannot be read: {exc}.") from exc

@@ -8,10 +8,10 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict, ValidationError
+from msgspec import Meta
 
 from inference.errors import ModelUnavailable
-from inference.validation import explain_problems
+from inference.schema import Misfit, Number, Table, read_table
 
 DECLARATION_NAME = "model.toml"
 
@@ -28,28 +28,16 @@ type BoxFormat = Literal["xyxy", "yxyx", "cxcywh"]
 type BoxUnits = Literal["normalized", "pixels"]
 
 
-def _divisor(value: float) -> float:
-    if value == 0:
-        raise ValueError("cannot be 0, as pixels are divided by it")
-    return value
-
-
 #: No network takes larger images, and a slip of the finger must not allocate gigabytes.
-Pixels = Annotated[int, Strict(), Field(ge=1, le=16_384)]
-Count = Annotated[int, Strict(), Field(ge=1, le=100_000)]
-Threads = Annotated[int, Strict(), Field(ge=1, le=1024)]
-Number = Annotated[FiniteFloat, Strict()]
-Share = Annotated[Number, Field(ge=0, le=1)]
-PerChannel = Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)]
-Divisors = Annotated[tuple[Annotated[Number, AfterValidator(_divisor)], ...], Field(min_length=1, max_length=3)]
-Text = Annotated[str, Field(min_length=1, max_length=512)]
+Pixels = Annotated[int, Meta(ge=1, le=16_384)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+Threads = Annotated[int, Meta(ge=1, le=1024)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+PerChannel = Annotated[tuple[Number, ...], Meta(min_length=1, max_length=3)]
+Text = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DeclaredInput(_Table):
+class DeclaredInput(Table, frozen=True):
     """`[input]`: how an image becomes the model's tensor: value = (pixel * scale - mean) / std, a channel each."""
 
     name: Text | None = None
@@ -62,11 +50,15 @@ class DeclaredInput(_Table):
     color: Color | None = None
     scale: Number | None = None
     mean: PerChannel | None = None
-    std: Divisors | None = None
-    pad: Annotated[int, Strict(), Field(ge=0, le=255)] | None = None
+    std: PerChannel | None = None
+    pad: Annotated[int, Meta(ge=0, le=255)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.std is not None and 0 in self.std:
+            raise ValueError("std: cannot be 0, as pixels are divided by it")
 
 
-class DeclaredOutput(_Table):
+class DeclaredOutput(Table, frozen=True):
     """`[output]`: what the model's output means."""
 
     name: Text | None = None
@@ -75,7 +67,7 @@ class DeclaredOutput(_Table):
     top_k: Count | None = None
 
 
-class DeclaredDetection(_Table):
+class DeclaredDetection(Table, frozen=True):
     """`[detection]`: how boxes come out of the output."""
 
     decoder: Decoder | None = None
@@ -86,7 +78,7 @@ class DeclaredDetection(_Table):
     box: BoxFormat | None = None
     units: BoxUnits | None = None
     #: The class that means: nothing here.
-    background: Annotated[int, Strict(), Field(ge=0, le=100_000)] | None = None
+    background: Annotated[int, Meta(ge=0, le=100_000)] | None = None
     #: Names of outputs, where their own names do not tell what they hold.
     boxes: Text | None = None
     scores: Text | None = None
@@ -94,7 +86,7 @@ class DeclaredDetection(_Table):
     count: Text | None = None
 
 
-class DeclaredExecution(_Table):
+class DeclaredExecution(Table, frozen=True):
     """`[execution]`: overrides of the plan that is chosen at warm-up."""
 
     threads: Threads | None = None
@@ -102,7 +94,7 @@ class DeclaredExecution(_Table):
     max_batch: Threads | None = None
 
 
-class Declaration(_Table):
+class Declaration(Table, frozen=True):
     """The whole of `model.toml`."""
 
     task: Task | None = None
@@ -115,9 +107,9 @@ class Declaration(_Table):
 def parse_declaration(data: bytes) -> Declaration:
     """Return the declaration in `data`. Raises ModelUnavailable, naming every key that is wrong."""
     try:
-        return Declaration.model_validate(tomllib.loads(data.decode("utf-8-sig")))
-    except ValidationError as exc:
-        raise ModelUnavailable(f"{DECLARATION_NAME}: {explain_problems(exc)}") from exc
+        return read_table(Declaration, tomllib.loads(data.decode("utf-8-sig")))
+    except Misfit as exc:
+        raise ModelUnavailable(f"{DECLARATION_NAME}: {exc}.") from exc
     except ValueError as exc:
         raise ModelUnavailable(f"{DECLARATION_NAME} is not TOML: {exc}.") from exc
 

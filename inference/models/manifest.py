@@ -14,10 +14,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, StringConstraints, ValidationError
+import msgspec
+import orjson
+from msgspec import Meta
 
 from inference.errors import ModelUnavailable
-from inference.validation import explain_problem
+from inference.schema import Misfit, Table, read
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
@@ -29,25 +31,21 @@ MAX_MANIFEST_BYTES = 1 << 20
 #: Protobuf cannot hold a message of 2 GiB or more; larger models keep their weights in external-data files.
 MAX_MODEL_BYTES = (1 << 31) - 1
 
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-class FileDigest(BaseModel):
+class FileDigest(Table, frozen=True):
     """What one file must be."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     sha256: Sha256
-    bytes: NonNegativeInt
+    bytes: Annotated[int, Meta(ge=0)]
 
 
-class Manifest(BaseModel):
+class Manifest(Table, frozen=True):
     """Every file of a model version but the manifest itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    files: Annotated[dict[FileName, FileDigest], Field(min_length=1)]
+    files: Annotated[dict[FileName, FileDigest], Meta(min_length=1)]
 
     @property
     def total_bytes(self) -> int:
@@ -68,7 +66,7 @@ def write_manifest(folder: Path) -> Manifest:
     """Compute and write the manifest of `folder`, which publishes the version; a reader sees it whole or not at all."""
     manifest = compute_manifest(folder)
     partial = folder.parent / f".{folder.name}.{MANIFEST_NAME}.{os.getpid()}"
-    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.write_text(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n", encoding="utf-8")
     partial.replace(folder / MANIFEST_NAME)
     return manifest
 
@@ -81,9 +79,10 @@ def read_manifest_bytes(folder: Path) -> bytes:
 def parse_manifest(data: bytes) -> Manifest:
     """Return the manifest in `data`. Raises ModelUnavailable, naming the key that is wrong."""
     try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as exc:
-        raise ModelUnavailable(f"{MANIFEST_NAME}: {explain_problem(exc)}") from exc
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        raise ModelUnavailable(f"{MANIFEST_NAME}: it is not JSON: {exc.msg} at character {exc.pos}.") from exc
+    manifest = _parsed(content)
     if MANIFEST_NAME in manifest.files:
         raise ModelUnavailable(f"{MANIFEST_NAME}: it cannot list itself.")
     return manifest
@@ -188,8 +187,8 @@ def _open(path: Path) -> Iterator[BufferedReader]:
         os.close(descriptor)
 
 
-def _parsed(content: dict[str, object]) -> Manifest:
+def _parsed(content: object) -> Manifest:
     try:
-        return Manifest.model_validate(content)
-    except ValidationError as exc:
-        raise ModelUnavailable(f"{MANIFEST_NAME}: {explain_problem(exc)}") from exc
+        return read(Manifest, content)
+    except Misfit as exc:
+        raise ModelUnavailable(f"{MANIFEST_NAME}: {exc}.") from exc

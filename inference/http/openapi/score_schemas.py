@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from inference.scorer import ScoreParameters
 from inference.settings import RequestLimits
 from inference.telemetry import Stage
@@ -36,7 +38,8 @@ def _object(required: list[str], properties: Json, **more: Any) -> Json:
 
 def _score_parameters() -> Json:
     """Return the schema of the parameters as the scorer itself reads them."""
-    schema = ScoreParameters.model_json_schema()
+    _, schemas = msgspec.json.schema_components([ScoreParameters])
+    schema: Json = schemas[ScoreParameters.__name__]
     properties: Json = schema["properties"]
     for name, description in PARAMETERS.items():
         properties[name]["description"] = description

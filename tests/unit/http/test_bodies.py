@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import asdict
 
 from inference.errors import (
     InferenceError,
@@ -105,7 +106,7 @@ def test_parameters_of_detection_in_json_and_in_the_query() -> None:
     query = {"score_threshold": "0.1", "iou_threshold": ".2", "max_detections": "3"}
 
     assert read(PIXELS, "image/png", query=query).parameters == wanted
-    assert read_json({"url": "https://host/a", "parameters": wanted.model_dump()}).parameters == wanted
+    assert read_json({"url": "https://host/a", "parameters": asdict(wanted)}).parameters == wanted
 
 
 def test_inputs_keep_their_order_and_ids() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import to_builtins
 
 from inference.errors import ModelUnavailable
 from inference.models.declaration import Declaration, parse_declaration
@@ -48,7 +49,7 @@ max_batch = 1
 def test_every_key_of_the_contract_is_read() -> None:
     declared = parse_declaration(EVERY_KEY)
 
-    assert declared.model_dump() == {
+    assert to_builtins(declared) == {
         "task": "classification",
         "input": {
             "name": "input",

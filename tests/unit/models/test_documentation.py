@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from msgspec import Struct
 
 from inference.models.declaration import (
     Declaration,
@@ -19,7 +19,7 @@ from inference.models.declaration import (
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/model-toml.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-TABLES: dict[str, type[BaseModel]] = {
+TABLES: dict[str, type[Struct]] = {
     "input": DeclaredInput,
     "output": DeclaredOutput,
     "detection": DeclaredDetection,
@@ -38,8 +38,8 @@ def test_every_key_is_in_the_table_and_no_other() -> None:
             table = name.partition(".")[0] or table
             documented.add(f"{table}{name}" if name.startswith(".") else name)
 
-    keys = {f"{table}.{name}" for table, model in TABLES.items() for name in model.model_fields}
-    assert documented == keys | (Declaration.model_fields.keys() - TABLES.keys())
+    keys = {f"{table}.{name}" for table, model in TABLES.items() for name in model.__struct_fields__}
+    assert documented == keys | (set(Declaration.__struct_fields__) - TABLES.keys())
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -200,5 +200,5 @@ def test_listed_file_is_read_only_when_it_is_what_the_manifest_says(version: Pat
 def test_manifest_is_frozen(version: Path) -> None:
     manifest: Manifest = write_manifest(version)
 
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(AttributeError, match="immutable"):
         manifest.files = {}  # type: ignore[misc]
