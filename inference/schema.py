@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAliasType, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAliasType, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from inference.redaction import redact_url
-
-__all__ = ["Misfit", "Number", "Table", "measure_json", "read"]
 
 #: Problems that one sentence names; a broken document may have thousands.
 _MOST_PROBLEMS: Final = 3
@@ -45,7 +43,19 @@ class Misfit(ValueError):
     """The document is not what it must be; the text is the sentence, without its full stop."""
 
 
-class Table(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Record(Struct, frozen=True):
+    """An object that we write ourselves: keys of a later release are passed over, so that releases can mix."""
+
+    def changed(self, **changes: Any) -> Self:
+        """Return a copy with other values, which are not checked."""
+        return structs.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, what is in them as it is."""
+        return structs.asdict(self)
+
+
+class Table(Record, frozen=True, forbid_unknown_fields=True):
     """An object whose keys are known; another one is refused.
 
     `__post_init__` may raise ValueError for what else must hold: a sentence, or `key: sentence`.

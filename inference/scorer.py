@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import orjson
-from msgspec import Meta, structs
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from inference.deadline import Deadline
@@ -144,7 +144,7 @@ class Scorer:
         InvalidText, UrlNotAllowed, OriginFailed, InferenceFailed, DeadlineExceeded.
         """
         check_source(source, session)
-        wanted = check_parameters(session.spec, structs.asdict(parameters))
+        wanted = check_parameters(session.spec, parameters.as_dict())
         timings, termination = Timings(), Termination()
         data = await self._read(source, deadline, timings)
         if session.plan is not None and session.plan.max_batch > 1:

@@ -22,7 +22,7 @@ LAYERS = (
     ("fetch", "models"),
     ("engine", "image"),
     ("storage", "exporters"),
-    ("telemetry", "deadline", "draining", "schema", "validation"),
+    ("telemetry", "deadline", "draining", "schema"),
     ("settings", "redaction"),
     ("errors",),
 )

@@ -21,7 +21,7 @@ import azure.functions
 started = time.process_time()
 import function_app
 print(time.process_time() - started)
-print(sorted(set(sys.modules) & {"onnxruntime", "numpy", "PIL", "azure.storage.blob", "aiohttp", "pydantic"}))
+print(sorted(set(sys.modules) & {"onnxruntime", "numpy", "PIL", "azure.storage.blob", "aiohttp", "msgspec"}))
 """
 
 

@@ -90,6 +90,4 @@ def follow_up(message: ShardMessage, pending: Iterable[Row], *, is_stalled: bool
     round_, turn = max(row.clock for row in left)
     delay = float(math.ceil(min(row.wait_seconds for row in left)))  # the service counts whole seconds
     stalls = message.stalls + 1 if is_stalled else 0
-    return message.model_copy(
-        update={"round": round_, "turn": turn, "delay_seconds": delay, "stalls": stalls, "recoveries": 0}
-    )
+    return message.changed(round=round_, turn=turn, delay_seconds=delay, stalls=stalls, recoveries=0)

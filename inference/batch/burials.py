@@ -9,10 +9,10 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 
 from inference.batch import layout
 from inference.batch.messages import ManifestMessage
@@ -20,6 +20,7 @@ from inference.batch.ports import Clock, Delivery
 from inference.batch.record import current_trace_id
 from inference.batch.retry import describe
 from inference.errors import StorageUnavailable
+from inference.schema import Record
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
 _MAX_RACES = 10
@@ -36,10 +37,8 @@ class Grave:
     is_replayable: bool
 
 
-class BuriedMessage(BaseModel):
+class BuriedMessage(Record, frozen=True, kw_only=True):
     """The dead letter of a message."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str = "message"
     key: str
@@ -58,7 +57,7 @@ class BuriedMessage(BaseModel):
     message_id: str
     #: As text when it is text, else in base64.
     body: str
-    encoding: str = Field(default="utf-8", pattern="utf-8|base64")
+    encoding: Literal["utf-8", "base64"] = "utf-8"
 
     @property
     def raw_body(self) -> bytes:
@@ -70,7 +69,7 @@ class BuriedMessage(BaseModel):
         if self.queue != layout.QueueName.MANIFESTS:
             return self.raw_body
         message = ManifestMessage.decode(self.raw_body)
-        return message.model_copy(update={"batch_id": self.batch_id}).encode()
+        return message.changed(batch_id=self.batch_id).encode()
 
 
 class Burials:
@@ -106,7 +105,7 @@ class Burials:
     async def mark_replaying(self, buried: BuriedMessage, etag: str) -> None:
         """Note that the body was sent again, unless the answer was quicker."""
         try:
-            await self._write(buried.model_copy(update={"is_replaying": True}), etag)
+            await self._write(buried.changed(is_replaying=True), etag)
         except PreconditionFailed:
             return
 
@@ -119,8 +118,9 @@ class Burials:
     ) -> BuriedMessage:
         now, why = self._clock().isoformat(), describe(error)
         past = {"code": earlier.code, "message": earlier.message, "last_at": earlier.last_at} if earlier else None
+        encoding: Literal["utf-8", "base64"] = "utf-8"
         try:
-            body, encoding = delivery.body.decode(), "utf-8"
+            body = delivery.body.decode()
         except UnicodeDecodeError:
             body, encoding = base64.b64encode(delivery.body).decode(), "base64"
         return BuriedMessage(
@@ -145,13 +145,13 @@ class Burials:
             blob = await self._deadletters.read(layout.buried_message(key))
         except BlobNotFound:
             return None, ABSENT
-        return BuriedMessage.model_validate_json(blob.data), blob.properties.etag
+        return msgspec.json.decode(blob.data, type=BuriedMessage), blob.properties.etag
 
     async def _write(self, buried: BuriedMessage, etag: str) -> None:
         metadata = {"dead": "1", "codes": orjson.dumps({buried.code: 1}).decode()}
         await self._deadletters.write(
             layout.buried_message(buried.key),
-            buried.model_dump_json().encode(),
+            msgspec.json.encode(buried),
             if_match=etag,
             metadata=metadata,
             content_type="application/json",

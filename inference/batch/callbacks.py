@@ -102,13 +102,13 @@ class Callbacks:
             attempt = await self._attempt(record, url, event, message.attempts + 1)
             span.set_attribute("callback.outcome", attempt.outcome.value)
         if attempt.outcome is Outcome.RETRIED:
-            charged = message.model_copy(update={"attempts": message.attempts + 1})
+            charged = message.changed(attempts=message.attempts + 1)
             await self._send_again(charged, attempt.wait_seconds)
         telemetry.count_callback(attempt.outcome.value)
         _log(attempt, record, url, message)
 
     async def _send_again(self, message: FinishMessage, wait_seconds: float) -> None:
-        again = message.model_copy(update={"delay_seconds": wait_seconds, "recoveries": 0})
+        again = message.changed(delay_seconds=wait_seconds, recoveries=0)
         await self.queues.finish.send(again.encode(), delay_seconds=wait_seconds)
 
     async def _attempt(self, record: BatchRecord, url: str, event: Event, attempts: int) -> Attempt:

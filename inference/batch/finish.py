@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import msgspec
 import orjson
 from opentelemetry.trace import SpanKind
 
@@ -116,7 +117,7 @@ class Finisher:
         try:
             await self.stores.results.write(
                 name,
-                summary.model_dump_json(indent=2).encode(),
+                msgspec.json.format(msgspec.json.encode(summary), indent=2),
                 if_match=etag,
                 metadata={**summary.metadata, "writer": writer},
                 content_type="application/json",
@@ -173,16 +174,14 @@ class Finisher:
         if message.is_errand:
             return
         delay = next_look(self.settings, message, survey, has_moved=has_moved)
-        following = message.model_copy(
-            update={
-                "round": round_,
-                "delay_seconds": delay,
-                "done": survey.done,
-                "turns": survey.turns,
-                "quiet_seconds": quiet,
-                "told_stop": told,
-                "recoveries": 0,
-            }
+        following = message.changed(
+            round=round_,
+            delay_seconds=delay,
+            done=survey.done,
+            turns=survey.turns,
+            quiet_seconds=quiet,
+            told_stop=told,
+            recoveries=0,
         )
         await self.queues.finish.send(following.encode(), delay_seconds=delay)
 
@@ -209,7 +208,7 @@ class Finisher:
         async def send(part: PartCounts) -> None:
             message = shard_message(record, await table.read(part.shard))
             now = {"round": part.round, "turn": part.turn, "delay_seconds": self.settings.retry_cap_seconds}
-            await self.queues.shards.send(message.model_copy(update=now).encode())
+            await self.queues.shards.send(message.changed(**now).encode())
 
         await for_each(parts, send)
 

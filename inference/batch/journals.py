@@ -110,5 +110,5 @@ class Journals:
             await self.dead_letters.write(record, shard, after)
         if any(row.is_pending and row.round == round_ for row in after.rows):
             where = await record.table_in(self.stores).read(shard)
-            message = shard_message(record, where).model_copy(update={"round": round_})
+            message = shard_message(record, where).changed(round=round_)
             await self.queues.shards.send(message.encode())

@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self
 
+import msgspec
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from msgspec import Meta, field
 
 from inference.batch.layout import check_batch_id
 from inference.errors import InvalidManifest, InvalidMessage
-from inference.validation import SmallObject, explain_problems
+from inference.schema import Misfit, Record, Table, read, read_table
 
 VERSION: Literal[1] = 1
 
@@ -25,39 +26,35 @@ _MAX_DEPTH = 20
 MAX_MINI_BATCH_SIZE = 10_000
 _MAX_RETRIES = 100
 
-type Traceparent = Annotated[str, Field(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
-type Count = Annotated[int, Field(ge=0)]
+type Traceparent = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
+type Count = Annotated[int, Meta(ge=0)]
 
 
-class ManifestMessage(SmallObject):
+class ManifestMessage(Table, frozen=True, omit_defaults=True):
     """What a user drops on `batch-manifests` or posts as JSON; an unknown field is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     v: Literal[1] = 1
     batch_id: str | None = None
-    model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     #: Urls and `{"id"?, "url"}` objects; `inference.batch.manifest` reads them, as it reads the lines of a blob.
-    images: Annotated[list[Any], Field(min_length=1)] | None = None
+    images: Annotated[list[Any], Meta(min_length=1)] | None = None
     #: Path in the container `manifests`, or the url of a blob (or, ending in a slash, of blobs) of the app's account.
-    manifest: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    mini_batch_size: Annotated[int, Field(ge=1, le=MAX_MINI_BATCH_SIZE)] | None = None
+    manifest: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    mini_batch_size: Annotated[int, Meta(ge=1, le=MAX_MINI_BATCH_SIZE)] | None = None
     #: Failed items past which the whole batch fails; -1 never (Azure ML's default and meaning).
-    error_threshold: Annotated[int, Field(ge=-1)] = -1
-    max_retries: Annotated[int, Field(ge=0, le=_MAX_RETRIES)] | None = None
+    error_threshold: Annotated[int, Meta(ge=-1)] = -1
+    max_retries: Annotated[int, Meta(ge=0, le=_MAX_RETRIES)] | None = None
     #: Where to POST how the batch ended. Not part of what it is: the first submission's counts.
-    callback_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    callback_url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
     #: Put in by the HTTP door, so that one trace leads from the request to the rows.
     traceparent: Traceparent | None = None
 
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.images is None) == (self.manifest is None):
             raise ValueError("exactly one of images and manifest must be given")
         if self.batch_id is not None:
             check_batch_id(self.batch_id)
-        return self
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
@@ -71,19 +68,19 @@ class ManifestMessage(SmallObject):
     def of(cls, value: Mapping[str, Any]) -> Self:
         """Check a message that is parsed already. Raises InvalidManifest."""
         try:
-            return cls.model_validate(value)
-        except ValidationError as exc:
-            raise InvalidManifest(explain_problems(exc)) from None
+            return read_table(cls, value)
+        except Misfit as exc:
+            raise InvalidManifest(f"{exc}.") from None
 
     def encode(self) -> bytes:
         """Return the message as JSON, without what was not given."""
-        return orjson.dumps(self.model_dump(exclude_none=True, exclude_defaults=True))
+        return msgspec.json.encode(self)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What besides the items makes this batch what it is; part of its digest."""
         names = {"model", "parameters", "mini_batch_size", "error_threshold", "max_retries"}
-        return self.model_dump(include=names, exclude_none=True)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def key(self) -> str:
@@ -91,17 +88,15 @@ class ManifestMessage(SmallObject):
         return digest({**self.settings, "images": self.images, "manifest": self.manifest})[:16]
 
 
-class WorkMessage(BaseModel):
-    """What the batch path sends to itself; fields of a later release are passed over, so that releases can mix."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+class WorkMessage(Record, frozen=True, kw_only=True):
+    """What the batch path sends to itself."""
 
     v: Literal[1] = VERSION
     batch_id: str
     #: The round of replay that it works for; 0 is the batch as submitted.
     round: Count = 0
     #: Seconds that it was sent with: at least so many have passed when it arrives, whatever any clock says.
-    delay_seconds: Annotated[float, Field(ge=0)] = 0
+    delay_seconds: Annotated[float, Meta(ge=0)] = 0
     #: How often it came back from the poison queue.
     recoveries: Count = 0
     traceparent: Traceparent | None = None
@@ -110,20 +105,22 @@ class WorkMessage(BaseModel):
     def decode(cls, body: bytes) -> Self:
         """Read one of our own messages. Raises InvalidMessage."""
         try:
-            message = cls.model_validate_json(body)
+            message = read(cls, orjson.loads(body))
             check_batch_id(message.batch_id)
-        except ValidationError as exc:
-            raise InvalidMessage(explain_problems(exc)) from None
+        except orjson.JSONDecodeError:
+            raise InvalidMessage("The message is not JSON.") from None
+        except Misfit as exc:
+            raise InvalidMessage(f"{exc}.") from None
         except InvalidManifest as exc:
             raise InvalidMessage(exc.message) from None
         return message
 
     def encode(self) -> bytes:
         """Return the message as JSON."""
-        return orjson.dumps(self.model_dump(exclude_none=True))
+        return orjson.dumps({name: value for name, value in self.as_dict().items() if value is not None})
 
 
-class ShardMessage(WorkMessage):
+class ShardMessage(WorkMessage, frozen=True, kw_only=True):
     """Score the items [first, first + count) of one shard that have no final row."""
 
     shard: Count
@@ -132,7 +129,7 @@ class ShardMessage(WorkMessage):
     offset: Count
     bytes: Count
     first: Count
-    count: Annotated[int, Field(gt=0)]
+    count: Annotated[int, Meta(gt=0)]
     #: Place in the chain of messages for this shard; a row remembers which one comes next (docs, batch protocol).
     turn: Count = 0
     #: Deliveries in a row that gave up because of a failure of ours; they make the next delay longer.
@@ -141,13 +138,13 @@ class ShardMessage(WorkMessage):
     is_suspect: bool = False
 
 
-class FinishMessage(WorkMessage):
+class FinishMessage(WorkMessage, frozen=True, kw_only=True):
     """Look whether the batch has ended, and end it or look again later."""
 
     #: Final rows seen by the last look, and seconds of delays since the batch last moved.
     done: Count = 0
     turns: Count = 0
-    quiet_seconds: Annotated[float, Field(ge=0)] = 0
+    quiet_seconds: Annotated[float, Meta(ge=0)] = 0
     #: The stop that shards in back-off were already told of.
     told_stop: int = -1
     #: One look on somebody's behalf, beside the chain of looks that goes on anyway.

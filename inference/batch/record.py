@@ -10,22 +10,21 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
 
 from inference import telemetry
 from inference.batch import layout
 from inference.batch.canonical import ShardTable
 from inference.batch.ports import ModelPin, Stores
 from inference.errors import BatchNotFound
+from inference.schema import Record
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, PreconditionFailed
 
 _CACHED_RECORDS = 64
 
 
-class BatchRecord(BaseModel):
+class BatchRecord(Record, frozen=True, kw_only=True):
     """What a batch is, pinned when it was expanded."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: Literal[1] = 1
     batch_id: str
@@ -38,7 +37,7 @@ class BatchRecord(BaseModel):
     model: str
     version: str
     sha256: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
     total: int
     shards: int
     mini_batch_size: int
@@ -69,10 +68,8 @@ class BatchRecord(BaseModel):
         )
 
 
-class Ticket(BaseModel):
+class Ticket(Record, frozen=True, kw_only=True):
     """A submission that was accepted over HTTP and is not expanded yet."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     batch_id: str
     #: None when the manifest stands in storage and was not read.
@@ -105,7 +102,7 @@ class Records:
             blob = await self._manifests.read(layout.record(batch_id))
         except BlobNotFound:
             return None
-        record = BatchRecord.model_validate_json(blob.data)
+        record = msgspec.json.decode(blob.data, type=BatchRecord)
         self._recent[batch_id] = record
         if len(self._recent) > _CACHED_RECORDS:
             self._recent.popitem(last=False)
@@ -127,7 +124,7 @@ class Records:
             blob = await self._manifests.read(layout.ticket(batch_id))
         except BlobNotFound:
             return None
-        return Ticket.model_validate_json(blob.data)
+        return msgspec.json.decode(blob.data, type=Ticket)
 
     async def create_ticket(self, ticket: Ticket) -> bool:
         """Write the ticket; False when there is one."""
@@ -142,8 +139,8 @@ class Records:
         """Delete the ticket: the record stands in for it."""
         await self._manifests.delete(layout.ticket(batch_id))
 
-    async def _create(self, name: str, value: BaseModel, metadata: dict[str, str]) -> bool:
-        data = value.model_dump_json().encode()
+    async def _create(self, name: str, value: Record, metadata: dict[str, str]) -> bool:
+        data = msgspec.json.encode(value)
         try:
             await self._manifests.write(name, data, if_match=ABSENT, metadata=metadata, content_type="application/json")
         except PreconditionFailed:

@@ -64,7 +64,7 @@ class Recovery:
             raise InvalidMessage(exc.message) from None
         if message.batch_id is None:
             batch_id = await self._find_begun(message) or f"p-{message.key}"
-            message = message.model_copy(update={"batch_id": batch_id})
+            message = message.changed(batch_id=batch_id)
         if delivery.dequeue_count > _MAX_MANIFEST_DELIVERIES:
             grave = grave_of_work(layout.QueueName.MANIFESTS, message.encode(), message.batch_id or "")
             await self.burials.bury(grave, delivery, WorkerLost("Reading this manifest takes the worker process down."))
@@ -92,7 +92,7 @@ class Recovery:
             await self.shards.end_range(shard, why)
             await self.suspects.clear(message)
         else:
-            await self._send_again(layout.QueueName.SHARDS, message.model_copy(update={"is_suspect": True}))
+            await self._send_again(layout.QueueName.SHARDS, message.changed(is_suspect=True))
 
     async def _recover_finish(self, delivery: Delivery, message: FinishMessage) -> None:
         await self.records.read(message.batch_id)
@@ -100,7 +100,7 @@ class Recovery:
             await self._send_again(layout.QueueName.FINISH, message)
             return
         why = InferenceError("This service failed to finish the batch again and again; a replay of this tries on.")
-        fresh = message.model_copy(update={"recoveries": 0, "quiet_seconds": 0.0})
+        fresh = message.changed(recoveries=0, quiet_seconds=0.0)
         buried = Delivery(fresh.encode(), delivery.message_id, delivery.dequeue_count)
         await self.burials.bury(grave_of_work(layout.QueueName.FINISH, buried.body, message.batch_id), buried, why)
 
@@ -109,5 +109,5 @@ class Recovery:
         recoveries = message.recoveries + 1
         delay = RetryPolicy.of(self.settings, MAX_RECOVERIES).backoff(recoveries + 3, jitter=1.0)
         wait = max(delay, message.delay_seconds)
-        again = message.model_copy(update={"recoveries": recoveries, "delay_seconds": wait})
+        again = message.changed(recoveries=recoveries, delay_seconds=wait)
         await self.queues.work(queue).send(again.encode(), delay_seconds=wait)

@@ -163,7 +163,7 @@ class ShardWorker:
             half = message.count // 2
             ranges = (message.first, half), (message.first + half, message.count - half)
             for first, count in ranges:
-                piece = message.model_copy(update={"first": first, "count": count, "is_suspect": True})
+                piece = message.changed(first=first, count=count, is_suspect=True)
                 await self.queues.shards.send(piece.encode())
         await self.suspects.clear(message)
 

@@ -26,9 +26,9 @@ from inference.batch.ports import Clock, Queues, Scorer, Stores
 from inference.batch.record import Records, Ticket
 from inference.batch.source import open_source, read_images
 from inference.errors import BatchConflict, InvalidManifest, PayloadTooLarge, UnsupportedMediaType
+from inference.schema import measure_json
 from inference.settings import BatchSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
-from inference.validation import measure_json
 
 _JSON = "application/json"
 #: Bodies that are a manifest themselves; which form they have is seen from their first bytes. JSON Lines has no
@@ -88,14 +88,14 @@ class Submissions:
         await self.scorer.resolve(message.model, message.parameters)
         digest, total = await self._check(message, payload)
         batch_id = message.batch_id or str(uuid.uuid4())
-        message = message.model_copy(update={"batch_id": batch_id, "traceparent": telemetry.traceparent()})
+        message = message.changed(batch_id=batch_id, traceparent=telemetry.traceparent())
         if await self._is_known(batch_id, digest):
             return Submission(batch_id)
         if message.images is not None and _is_too_long(message, message.images):
             payload = await asyncio.to_thread(_write_lines, message.images)
         if payload is not None:
             path = await self._keep(batch_id, payload)
-            message = message.model_copy(update={"images": None, "manifest": path})
+            message = message.changed(images=None, manifest=path)
         await self._take_ticket(Ticket(batch_id=batch_id, digest=digest, total=total, created_at=self._now()))
         await self.queues.manifests.send(message.encode())
         return Submission(batch_id)

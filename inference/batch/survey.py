@@ -13,12 +13,12 @@ from enum import StrEnum
 from typing import Any, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict
 
 from inference.batch import layout
 from inference.batch.parts import PartCounts, PartStore
 from inference.batch.record import BatchRecord
 from inference.errors import BatchCancelled
+from inference.schema import Record
 from inference.storage import BlobProperties
 
 
@@ -88,10 +88,8 @@ def end_state(error_threshold: int, failed: int, errors: Mapping[str, int]) -> B
     return BatchState.SUCCEEDED
 
 
-class Summary(BaseModel):
+class Summary(Record, frozen=True, kw_only=True):
     """`summary.json`: a batch that has ended, as of a round of replay."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: int = 1
     batch_id: str

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from msgspec import Struct
 
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request
-from inference.validation import SmallObject, explain_problem
+from inference.schema import Misfit, Table, read
 
 _MAX_CONTROL_BYTES = 64 * 1024
 
 
-class Selection(SmallObject):
+class Selection(Table, frozen=True):
     """Which dead letters a replay or a purge means; nothing given means all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     batch_id: str | None = None
     code: str | None = None
@@ -40,16 +38,16 @@ def read_selection(request: Request) -> Selection:
     return read_control(Selection, request.body)
 
 
-def read_control[M: BaseModel](model: type[M], body: bytes, *, max_bytes: int = _MAX_CONTROL_BYTES) -> M:
+def read_control[T: Struct](kind: type[T], body: bytes, *, max_bytes: int = _MAX_CONTROL_BYTES) -> T:
     """Return the small JSON body of a control route, which may be missing. Raises InvalidRequest, PayloadTooLarge."""
     if len(body) > max_bytes:
         raise PayloadTooLarge(f"The body has more than {max_bytes} bytes.")
     try:
-        return model.model_validate(orjson.loads(body) if body else {})
+        return read(kind, orjson.loads(body) if body else {})
     except orjson.JSONDecodeError:
         raise InvalidRequest("The body is not JSON.") from None
-    except ValidationError as exc:
-        raise InvalidRequest(explain_problem(exc)) from None
+    except Misfit as exc:
+        raise InvalidRequest(f"{exc}.") from None
 
 
 def read_filter(query: Mapping[str, str]) -> DeadLetterFilter:

@@ -243,7 +243,7 @@ async def test_the_halves_of_a_shard_lose_nothing_of_each_other() -> None:
     assert received
     shards.delete(received)
     for first in (0, 3):
-        shards.put(whole.model_copy(update={"first": first, "count": 3}).encode())
+        shards.put(whole.changed(first=first, count=3).encode())
     halves = [half for _ in range(2) if (half := shards.receive())]
 
     await asyncio.gather(*(sim.deliver(QueueName.SHARDS, half) for half in halves))

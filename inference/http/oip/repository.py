@@ -7,9 +7,9 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Strict
+from msgspec import Struct
 
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
 from inference.http.messages import Request, Response, json_response
@@ -29,15 +29,11 @@ _STATES: Final[Mapping[State, tuple[str, str]]] = {
 _MAX_LOAD_BYTES: Final = 64 * 1024 * 1024
 
 
-class _Index(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    ready: Annotated[bool, Strict()] = False
+class _Index(Struct, frozen=True):
+    ready: bool = False
 
 
-class _Control(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class _Control(Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, FailFast, Field, Strict, StringConstraints, ValidationError, model_validator
+from msgspec import Meta, Struct
 
 from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
 from inference.http.oip.tensors import Tensor, read_binary, read_json
-from inference.validation import explain_problem, measure_json
+from inference.schema import Misfit, measure_json, read
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -31,9 +31,8 @@ _MAX_JSON_VALUES = 8_000_000
 #: Rows of nested data and the like, each of 60 to 200 bytes and more.
 _MAX_JSON_CONTAINERS = 250_000
 
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-_Size = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
-_Flag = Annotated[bool, Strict()]
+_Name = Annotated[str, Meta(min_length=1, max_length=1024)]
+_Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +57,43 @@ class InferRequest:
     is_binary: bool = False
 
 
-class _Part(BaseModel):
-    """A null is what is not there: clients that write out data classes send one for each field that was not set."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        return {key: each for key, each in value.items() if each is not None} if isinstance(value, dict) else value
+# In all of them a null is what is not there: clients that write out data classes send one for each field that was not
+# set. Keys that mean nothing here (priority, timeout, sequence_id, …) are let through, as the protocol wants it.
 
 
-class _InputParameters(_Part):
+class _InputParameters(Struct, frozen=True):
     binary_data_size: _Size | None = None
     shared_memory_region: Any = None
 
 
-class _Input(_Part):
+class _Input(Struct, frozen=True):
     name: _Name
     datatype: str
-    shape: Annotated[list[_Size], FailFast(), Field(max_length=_MAX_DIMENSIONS)]
-    parameters: _InputParameters = _InputParameters()
+    shape: Annotated[list[_Size], Meta(max_length=_MAX_DIMENSIONS)]
+    parameters: _InputParameters | None = None
     data: Any = None
 
 
-class _OutputParameters(_Part):
-    binary_data: _Flag | None = None
-    classification: Annotated[int, Strict(), Field(ge=1, lt=2**31)] | None = None
+class _OutputParameters(Struct, frozen=True):
+    binary_data: bool | None = None
+    classification: Annotated[int, Meta(ge=1, lt=2**31)] | None = None
     shared_memory_region: Any = None
 
 
-class _Output(_Part):
+class _Output(Struct, frozen=True):
     name: _Name
-    parameters: _OutputParameters = _OutputParameters()
+    parameters: _OutputParameters | None = None
 
 
-class _Parameters(_Part):
-    binary_data_output: _Flag = False
+class _Parameters(Struct, frozen=True):
+    binary_data_output: bool | None = None
 
 
-class _Body(_Part):
-    #: Keys that mean nothing here (priority, timeout, sequence_id, …) are let through, as the protocol wants it.
-    model_config = ConfigDict(extra="ignore")
-
-    id: Annotated[str, Strict(), StringConstraints(max_length=1024)] | None = None
-    parameters: _Parameters = _Parameters()
-    inputs: Annotated[list[_Input], FailFast(), Field(max_length=_MAX_PARTS)]
-    outputs: Annotated[list[_Output], FailFast(), Field(max_length=_MAX_PARTS)] = []
+class _Body(Struct, frozen=True):
+    inputs: Annotated[list[_Input], Meta(max_length=_MAX_PARTS)]
+    id: Annotated[str, Meta(max_length=1024)] | None = None
+    parameters: _Parameters | None = None
+    outputs: Annotated[list[_Output], Meta(max_length=_MAX_PARTS)] | None = None
 
 
 def read_infer_request(body: bytes, header_length: str | None, model: str) -> InferRequest:
@@ -116,13 +107,13 @@ def read_infer_request(body: bytes, header_length: str | None, model: str) -> In
     if size.values > _MAX_JSON_VALUES or size.containers > _MAX_JSON_CONTAINERS:
         raise PayloadTooLarge("The request's JSON has too many values; send large tensors as binary data.")
     try:
-        parsed = _Body.model_validate(orjson.loads(whole[:end]))
+        parsed = read(_Body, orjson.loads(whole[:end]))
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"The request is not JSON: {exc.msg} at character {exc.pos}.") from None
-    except ValidationError as exc:
-        raise InvalidRequest(explain_problem(exc)) from None
-    default = parsed.parameters.binary_data_output
-    outputs = [_read_output(output, default) for output in parsed.outputs]
+    except Misfit as exc:
+        raise InvalidRequest(f"{exc}.") from None
+    default = bool(parsed.parameters and parsed.parameters.binary_data_output)
+    outputs = [_read_output(output, default) for output in parsed.outputs or ()]
     return InferRequest(parsed.id, _read_inputs(parsed.inputs, whole[end:], model), outputs, default)
 
 
@@ -145,17 +136,17 @@ def _read_inputs(declared: Sequence[_Input], binary: memoryview, model: str) -> 
             raise InvalidRequest(f"Input {each.name} is there twice.")
         if not is_datatype(each.datatype):
             raise InvalidRequest(f"Input {each.name}: there is no datatype {each.datatype[:20]!r}.")
-        if each.parameters.shared_memory_region is not None:
+        parameters = each.parameters or _InputParameters()
+        if parameters.shared_memory_region is not None:
             raise InvalidRequest(f"Input {each.name}: shared memory is not supported.")
-        shape = tuple(each.shape)
+        shape, size = tuple(each.shape), parameters.binary_data_size
         if each.data is not None:
-            if each.parameters.binary_data_size is not None:
+            if size is not None:
                 raise InvalidRequest(f"Input {each.name} has both data and binary_data_size.")
             values: Any = read_json(each.name, each.data, each.datatype, shape)
-        elif each.parameters.binary_data_size is None and len(declared) == 1 and binary:
+        elif size is None and len(declared) == 1 and binary:
             values, binary = _read_rest(each, binary, shape), binary[:0]
         else:
-            size = each.parameters.binary_data_size
             if size is None:
                 raise InvalidRequest(f"Input {each.name} has neither data nor binary_data_size.")
             if size > len(binary):
@@ -177,7 +168,8 @@ def _read_rest(declared: _Input, binary: memoryview, shape: tuple[int, ...]) -> 
 
 
 def _read_output(declared: _Output, is_binary: bool) -> RequestedOutput:
-    if declared.parameters.shared_memory_region is not None:
+    parameters = declared.parameters or _OutputParameters()
+    if parameters.shared_memory_region is not None:
         raise InvalidRequest(f"Output {declared.name}: shared memory is not supported.")
-    wished = declared.parameters.binary_data
-    return RequestedOutput(declared.name, is_binary if wished is None else wished, declared.parameters.classification)
+    wished = parameters.binary_data
+    return RequestedOutput(declared.name, is_binary if wished is None else wished, parameters.classification)

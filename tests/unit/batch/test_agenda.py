@@ -47,7 +47,7 @@ def indexes(listed: tuple[Row, ...]) -> list[int]:
 def test_a_row_is_due_by_what_rounds_turns_and_delays_say(
     row: dict[str, object], message: dict[str, object], place: str | None
 ) -> None:
-    agenda = Agenda.of(part(row), MESSAGE.model_copy(update={"count": 1, **message}))
+    agenda = Agenda.of(part(row), MESSAGE.changed(count=1, **message))
 
     assert [name for name in ("due", "waiting", "ahead") if getattr(agenda, name)] == ([place] if place else [])
     assert agenda.is_empty is (place is None)
@@ -90,7 +90,7 @@ def test_a_stop_ends_every_pending_row_up_to_its_round_and_keeps_what_was_scored
 def test_the_next_message_comes_when_the_first_row_is_due_and_is_for_all_of_them() -> None:
     pending = [Row(0, "0", "u", round=1, turn=2, wait_seconds=7.2), Row(1, "1", "u", turn=9, wait_seconds=3.1)]
 
-    following = follow_up(MESSAGE.model_copy(update={"recoveries": 3, "stalls": 2}), pending, is_stalled=False)
+    following = follow_up(MESSAGE.changed(recoveries=3, stalls=2), pending, is_stalled=False)
 
     assert (following.round, following.turn, following.delay_seconds) == (1, 2, 4.0)
     assert (following.stalls, following.recoveries) == (0, 0)

@@ -124,7 +124,7 @@ def test_an_earlier_release_takes_the_errand_for_a_look_that_starts_no_chain() -
 
 def test_a_callback_is_no_part_of_what_makes_a_batch_the_same() -> None:
     plain = ManifestMessage(images=["https://a.example/1"])
-    told = plain.model_copy(update={"callback_url": "https://hooks.example/done"})
+    told = plain.changed(callback_url="https://hooks.example/done")
 
     assert (told.key, told.settings) == (plain.key, plain.settings)
 

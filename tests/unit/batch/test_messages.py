@@ -109,11 +109,11 @@ def test_json_that_cannot_be_kept_is_refused(body: bytes) -> None:
 
 def test_the_key_of_a_message_depends_on_what_is_asked_alone() -> None:
     message = ManifestMessage.of(FULL)
-    again = message.model_copy(update={"batch_id": "other", "traceparent": TRACE})
+    again = message.changed(batch_id="other", traceparent=TRACE)
 
     assert again.key == message.key
-    assert message.model_copy(update={"error_threshold": 1}).key != message.key
-    assert message.model_copy(update={"images": ["https://a.example/1"]}).key != message.key
+    assert message.changed(error_threshold=1).key != message.key
+    assert message.changed(images=["https://a.example/1"]).key != message.key
 
 
 def test_a_refusal_does_not_repeat_the_value() -> None:

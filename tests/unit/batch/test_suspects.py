@@ -10,7 +10,7 @@ from inference.batch.suspects import Isolation, Suspects
 from tests.fakes import Crash, FakeStorage
 
 MESSAGE = ShardMessage(batch_id="b", shard=0, offset=0, bytes=1, first=0, count=4)
-SINGLE = MESSAGE.model_copy(update={"count": 1})
+SINGLE = MESSAGE.changed(count=1)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ SINGLE = MESSAGE.model_copy(update={"count": 1})
 def test_guilt_takes_lost_deliveries_and_for_a_single_item_two_of_them(
     count: int, is_suspect: bool, dequeue_count: int, lost: int, verdict: bool
 ) -> None:
-    message = MESSAGE.model_copy(update={"count": count, "is_suspect": is_suspect})
+    message = MESSAGE.changed(count=count, is_suspect=is_suspect)
 
     assert Suspects(FakeStorage().blobs("manifests"), 3).is_guilty(message, dequeue_count, lost) is verdict
 

@@ -8,7 +8,10 @@ import pytest
 from tests.unit.cli.service import Program
 
 #: Slow to import, so no command may load them before it needs them.
-HEAVY = {"numpy", "onnxruntime", "pydantic", "azure", "aiohttp", "devhost", "rich", "urllib.request", "opentelemetry"}
+HEAVY = {
+    *("numpy", "onnxruntime", "msgspec", "pydantic", "azure", "aiohttp", "devhost", "rich", "urllib.request"),
+    "opentelemetry",
+}
 
 
 def test_importing_the_program_loads_nothing_heavy() -> None:

@@ -223,7 +223,7 @@ def test_json_that_is_not_a_score_request_is_refused(value: Any) -> None:
 
     assert refused.value.code == "invalid_request"
     assert refused.value.message.endswith(".")
-    assert "instance of" not in refused.value.message  # pydantic's words for a class of ours
+    assert "instance of" not in refused.value.message
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"url": NaN}', b"[" * 1500])
@@ -269,7 +269,7 @@ def test_a_body_of_very_many_values_is_refused_by_one_short_sentence_in_little_m
         tracemalloc.stop()
 
     assert len(refused.value.message) < 100
-    assert peak_bytes < 64 << 20  # a problem of pydantic's for each would be hundreds of megabytes
+    assert peak_bytes < 64 << 20
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
