@@ -9,8 +9,16 @@ from tests.unit.cli.service import Program
 
 #: Slow to import, so no command may load them before it needs them.
 HEAVY = {
-    *("numpy", "onnxruntime", "msgspec", "pydantic", "azure", "aiohttp", "devhost", "rich", "urllib.request"),
+    "aiohttp",
+    "azure",
+    "devhost",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
     "opentelemetry",
+    "pydantic",
+    "rich",
+    "urllib.request",
 }
 
 
