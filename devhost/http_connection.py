@@ -1,7 +1,7 @@
 """Owns one client's connection: cuts it into requests with llhttp, has them answered in order, writes the replies.
 
-It answers by itself what is no request, with the statuses and the limits of Kestrel, the server of the real host. It
-refuses to know what a request is for.
+It answers by itself what is no request, within the limits of Kestrel, the server of the real host. It refuses to know
+what a request is for.
 """
 
 import asyncio
@@ -133,8 +133,9 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._active_at = self._loop.time()
-        #: The head that is coming in: all of its bytes so far, or a few less, and what is read of it.
+        #: Bytes of the reads since the one with a head, or a piece of a body, in it; and what is read of the next head.
         self._head_bytes = 0
+        self._header_bytes = 0
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         #: The body that is coming in.
@@ -142,9 +143,14 @@ class HttpConnection(asyncio.Protocol):
         #: What is to be answered, in order, after what is being answered; a response is an answer already.
         self._waiting: deque[_Exchange | Response] = deque()
         self._answering: asyncio.Task[None] | None = None
+        self._is_starting = False
         self._is_writing_paused = False
         #: No further request is taken.
         self._is_ended = False
+        #: Nothing more is written.
+        self._is_closed = False
+        #: The head of a request that would have the connection upgraded, without that wish.
+        self._plain_head: bytes | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -167,22 +173,26 @@ class HttpConnection(asyncio.Protocol):
             return
         self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._is_ended = True  # a Functions app upgrades nothing, and what follows such a request is no HTTP
+            self._feed(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause.status if isinstance(cause, _Refused) else 400)
         else:
-            if self._body is None and self._head_bytes > MAX_REQUEST_LINE_BYTES + MAX_HEADERS_BYTES:
-                self._refuse(431)  # one header that does not end
+            if self._head_bytes > MAX_REQUEST_LINE_BYTES + MAX_HEADERS_BYTES:
+                self._refuse(431)  # one header or trailer that does not end
         self._answer_next()
         self._choose_reading()
 
     def eof_received(self) -> bool:
         """Return whether the connection stays open: a client may close its side and wait for the answer."""
-        is_wanted = self._answering is not None and self._body is None
-        self.end()
+        self._is_ended = True
+        self._drop_unfinished()
+        if self._body is not None:  # that of the request that is being answered
+            self._body.abandon()
+            self._body = None
+        is_wanted = self._answering is not None or bool(self._waiting)
+        if not is_wanted:
+            self._close()
         return is_wanted
 
     def pause_writing(self) -> None:
@@ -191,18 +201,35 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_writing_paused = False
+        self._answer_next()
         self._choose_reading()
 
     def end(self) -> None:
-        """Take no further request, and close the connection once those that were taken are answered."""
+        """Take no further request, and close the connection once those that were begun are answered."""
         self._is_ended = True
-        self._drop_unfinished()
-        if self._answering is None:
+        if self._answering is None and not self._waiting:
             self._close()
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._plain_head is None:
+                    self._is_ended = True  # CONNECT: what follows is no HTTP
+                    return
+                # A Functions app upgrades nothing: the request is read again as a plain one, of which llhttp would
+                # leave out the body. Java's HttpClient asks for HTTP/2 so, and curl --http2.
+                self._parser = httptools.HttpRequestParser(self)
+                data = self._plain_head + data[upgrade.args[0] :]
+                self._plain_head = None
+            else:
+                return
 
     def on_message_begin(self) -> None:
         self._target = b""
         self._headers = []
+        self._header_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -211,13 +238,20 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
+        self._header_bytes += len(name) + len(value) + _PER_HEADER_BYTES
+        if self._header_bytes > MAX_HEADERS_BYTES:
+            raise _Refused(431)
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
         if self._is_ended:
             return
-        if sum(len(name) + len(value) + _PER_HEADER_BYTES for name, value in self._headers) > MAX_HEADERS_BYTES:
-            raise _Refused(431)
+        method = self._parser.get_method()
+        if self._parser.should_upgrade() and method != b"CONNECT":
+            kept = [name + b": " + value for name, value in self._headers if name.lower() != b"upgrade"]
+            first = b"%b %b HTTP/%b" % (method, self._target, self._parser.get_http_version().encode())
+            self._plain_head = b"\r\n".join([first, *kept, b"", b""])
+            return
         headers: dict[str, str] = {}
         for raw_name, raw_value in self._headers:
             name = raw_name.decode("latin-1").lower()
@@ -231,11 +265,12 @@ class HttpConnection(asyncio.Protocol):
         length = headers.get("content-length")
         body.announce(int(length or 0))
         target = origin_form(self._target.decode("latin-1"))
-        request = Request(self._parser.get_method().decode(), target, headers, body.read, length is not None)
+        request = Request(method.decode(), target, headers, body.read, length is not None)
         self._waiting.append(_Exchange(request, body, version, self._parser.should_keep_alive()))
         self._body = body
 
     def on_body(self, chunk: bytes) -> None:
+        self._head_bytes = 0
         if self._body is not None:
             self._body.add(chunk)
 
@@ -246,19 +281,23 @@ class HttpConnection(asyncio.Protocol):
         self._head_bytes = 0
 
     def _answer_next(self) -> None:
-        while self._answering is None and self._waiting:
+        if self._is_starting:
+            return  # the loop below goes on by itself; within it, each answer would be begun inside the one before
+        self._is_starting = True
+        while self._answering is None and self._waiting and not self._is_writing_paused:
             first = self._waiting[0]
             if isinstance(first, Response):
                 self._write(first, is_head=False, version="1.1", keeps_alive=False)
                 self._close(is_sending=True)
-                return
-            if not first.body.can_be_answered:
-                return
-            self._waiting.popleft()
-            # Started at once, not at the loop's next turn.
-            task = asyncio.Task(self._answer(first), loop=self._loop, eager_start=True)
-            if not task.done():
-                self._answering = task
+            elif first.body.can_be_answered:
+                self._waiting.popleft()
+                # Started at once, not at the loop's next turn.
+                task = asyncio.Task(self._answer(first), loop=self._loop, eager_start=True)
+                if not task.done():
+                    self._answering = task
+            else:
+                break
+        self._is_starting = False
 
     async def _answer(self, exchange: _Exchange) -> None:
         request = exchange.request
@@ -267,6 +306,8 @@ class HttpConnection(asyncio.Protocol):
         except asyncio.CancelledError:  # the rest of the body will not come
             self._answering = None
             self._answer_next()
+            if self._is_ended and self._answering is None and not self._waiting:
+                self._close()
             return
         except Exception:
             console.log(f"The host failed at {request.method} {request.raw_path}:\n{traceback.format_exc()}")
@@ -288,7 +329,8 @@ class HttpConnection(asyncio.Protocol):
         if self._body is not None:
             self._body.abandon()
             self._body = None
-        self._waiting.append(Response(status))
+        if not self._is_closed:
+            self._waiting.append(Response(status))
 
     def _drop_unfinished(self) -> None:
         """Forget a request that waits for its own rest."""
@@ -297,7 +339,7 @@ class HttpConnection(asyncio.Protocol):
             self._body = None
 
     def _write(self, response: Response, *, is_head: bool, version: str, keeps_alive: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._is_closed:
             return
         status = response.status
         lines = [f"HTTP/1.1 {status} {_phrase(status)}", f"Date: {_date(int(time.time()))}", "Server: Kestrel"]
@@ -310,7 +352,8 @@ class HttpConnection(asyncio.Protocol):
             lines.append("Connection: keep-alive")
         head = "\r\n".join([*lines, "", ""]).encode()
         body = b"" if is_head or status in _BODILESS else response.body
-        self._transport.writelines([head, body] if body else [head])
+        # Not writelines, which in CPython 3.13.0 and .1 never asks to pause (CVE-2024-12254).
+        self._transport.write(head + body)
 
     def _write_continue(self) -> None:
         if self._transport is not None:
@@ -324,7 +367,8 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _look_for_silence(self) -> None:
-        is_patient = self._answering is not None and self._body is None
+        # Of the request that is being answered, or of one after it.
+        is_patient = self._answering is not None and (self._body is None or bool(self._waiting))
         silent = 0.0 if is_patient else self._loop.time() - self._active_at
         if silent >= SILENT_SECONDS:
             self._close()
@@ -335,8 +379,10 @@ class HttpConnection(asyncio.Protocol):
         """Close the connection when what was written is sent; what a client still sends is dropped."""
         self._is_ended = True
         self._waiting.clear()
-        if self._transport is None or self._transport.is_closing():
+        self._body = None
+        if self._transport is None or self._is_closed:
             return
+        self._is_closed = True
         if not is_sending:
             self._transport.close()
             return

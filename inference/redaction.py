@@ -16,7 +16,7 @@ _MAX_CHARACTERS: Final = 2048
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^\[\]:@]*)(?::[0-9]*)?")
 
 #: A scheme and what follows up to a space or a quote; JSON may escape the slashes, or anything else.
-_URL_IN_TEXT: Final = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/|\\u002[fF]){2}[^\s"<>]*""")
+_URL_IN_TEXT: Final = re.compile(r"""(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/|\\u002[fF]){2}[^\s"<>]*""")
 
 #: What is left of something that was meant for a url, or has a secret by another name: user information, a query, and a
 #: key of a connection string.

@@ -18,6 +18,8 @@ from inference.redaction import redact_url
 #: Problems that one sentence names; a broken document may have thousands.
 _MOST_PROBLEMS: Final = 3
 _MOST_KEY_CHARACTERS: Final = 64
+#: How deep a key is looked for that is taken out of a table.
+_DEPTH: Final = 3
 
 #: Finite: JSON and TOML have larger exponents, and TOML has infinities.
 Number = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
@@ -47,7 +49,7 @@ class Record(Struct, frozen=True):
     """An object that we write ourselves: keys of a later release are passed over, so that releases can mix."""
 
     def changed(self, **changes: Any) -> Self:
-        """Return a copy with other values, which are not checked."""
+        """Return a copy with other values, whose types are not checked."""
         return structs.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,6 +81,8 @@ def read_table[T](kind: type[T], value: Mapping[str, Any]) -> T:
             read_whole = msgspec.convert(left, kind)
         except msgspec.ValidationError as exc:
             problem = _explain(exc, kind, "")
+            if problems and not problem.path:
+                break  # it is about the whole, of which something was taken out
             problems.append(problem.sentence)
             if not _without(left, problem.path):
                 break
@@ -162,12 +166,15 @@ def _shown(key: str) -> str:
     return shown if len(shown) <= _MOST_KEY_CHARACTERS else f"{shown[:_MOST_KEY_CHARACTERS]}…"
 
 
-def _copied(value: Any) -> Any:
-    return {key: _copied(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+def _copied(value: Any, depth: int = _DEPTH) -> Any:
+    if not isinstance(value, Mapping) or not depth:
+        return value
+    return {key: _copied(each, depth - 1) for key, each in value.items()}
 
 
 def _without(document: Any, path: list[str]) -> bool:
     """Take the key at `path`, or the list that it is in, out of the document; return whether there was one."""
+    path = path[:_DEPTH]
     for index, key in enumerate(path):
         child = document.get(key) if isinstance(document, dict) else None
         if child is None:

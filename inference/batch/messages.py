@@ -43,7 +43,7 @@ class ManifestMessage(Table, frozen=True, omit_defaults=True):
     parameters: dict[str, Any] = field(default_factory=dict)
     mini_batch_size: Annotated[int, Meta(ge=1, le=MAX_MINI_BATCH_SIZE)] | None = None
     #: Failed items past which the whole batch fails; -1 never (Azure ML's default and meaning).
-    error_threshold: Annotated[int, Meta(ge=-1)] = -1
+    error_threshold: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = -1
     max_retries: Annotated[int, Meta(ge=0, le=_MAX_RETRIES)] | None = None
     #: Where to POST how the batch ended. Not part of what it is: the first submission's counts.
     callback_url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None

@@ -165,10 +165,10 @@ def _origin_of(location: str | None) -> str | None:
     """Return the scheme, host and port of a Location, if it names a host."""
     try:
         parts = urlsplit(location or "")
-        port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return None
-    return f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme and parts.hostname else None
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if parts.scheme and host else None
 
 
 def _refusal(status: int, body: bytes, url: str, elsewhere: str | None) -> Refused:

@@ -15,7 +15,8 @@ from inference.errors import ImageTooLarge
 MAX_SCANS: Final = 100
 
 #: The next marker as libjpeg finds it, between segments and after the data of a scan, where 0xFF is followed by a zero.
-_MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
+#: Of several 0xFF the last one is looked at; a pattern that began with the first would take quadratic time for a run.
+_MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
 _START_OF_SCAN: Final = 0xDA
 _END_OF_IMAGE: Final = 0xD9
 #: Baseline and extended: what is neither progressive nor lossless.

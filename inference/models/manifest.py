@@ -77,7 +77,7 @@ def read_manifest_bytes(folder: Path) -> bytes:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Return the manifest in `data`. Raises ModelUnavailable, naming the key that is wrong."""
+    """Return the manifest in `data`. Raises ModelUnavailable that says what is wrong in it."""
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError as exc:

@@ -14,6 +14,7 @@ from devhost.http_messages import BodyTooLarge, Request, Response
 from devhost.serving import HttpServer
 
 BODY_LIMIT_BYTES = 1000
+LARGE_BYTES = 1_000_000
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Answers:
             case "/slow":
                 self.is_slow.set()
                 await self.gate.wait()
+            case "/large":
+                return Response(200, [], bytes(LARGE_BYTES))
             case path if path.startswith("/status/"):
                 return Response(int(path.removeprefix("/status/")), [], b"never sent")
         try:
@@ -243,9 +246,87 @@ async def test_a_bug_of_the_handler_is_a_500_and_the_connection_goes_on(
 
 
 async def test_an_upgrade_is_answered_as_a_plain_request(port: int) -> None:
-    reply = await exchange(port, request("/a", "Connection: upgrade", "Upgrade: websocket", method="GET") + b"\x81\x00")
+    whole = request("/a", "Connection: upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA", body=b"body")
 
-    assert statuses(reply) == [200]
+    for pieces in ([whole + request("/b", LAST)], [whole[:40], whole[40:], request("/b", LAST)]):
+        reply = await exchange(port, *pieces)
+        assert statuses(reply) == [200, 200]
+        assert b"/a:body" in reply
+
+
+async def test_what_follows_a_connect_is_not_read(port: int) -> None:
+    assert statuses(await exchange(port, request("other:443", method="CONNECT") + b"\x16\x03")) == [200]
+
+
+async def test_any_number_of_requests_at_once_is_answered(port: int) -> None:
+    reply = await exchange(port, request("/refused", method="GET") * 3000 + request("/a", LAST))
+
+    assert statuses(reply) == [401] * 3000 + [200]
+
+
+async def test_no_more_is_answered_than_the_client_reads(port: int, answers: Answers) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(request("/large", method="GET") * 100 + request("/last", LAST))
+    # The system's own buffers take some of it; the rest waits until it is read.
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+    assert 0 < len(answers.seen) < 50
+
+    received = 0
+    while chunk := await reader.read(1 << 20):
+        received += len(chunk)
+    writer.close()
+
+    assert len(answers.seen) == 101
+    assert received > 100 * LARGE_BYTES
+
+
+async def test_an_answer_is_not_lost_with_the_next_request_that_breaks_off(port: int, answers: Answers) -> None:
+    answers.gate.clear()
+    broken_off = request("/slow") + request("/b", "Content-Length: 9") + b"1234"
+    exchanging = asyncio.create_task(exchange(port, broken_off, is_half_closed=True))
+    await answers.is_slow.wait()
+    answers.gate.set()
+
+    assert statuses(await exchanging) == [200]
+    assert [seen.path for seen in answers.seen] == ["/slow"]
+
+
+async def test_an_upload_that_is_under_way_when_draining_begins_is_answered(
+    port: int, answers: Answers, server: HttpServer
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request("/first") + request("/upload", "Content-Length: 9") + b"1234")
+    await reader.readuntil(b"/first:")
+
+    draining = asyncio.create_task(server.drain())
+    await asyncio.sleep(0)
+    writer.write(b"56789" + request("/too-late"))
+
+    assert (await reader.read()).endswith(b"/upload:123456789")
+    writer.close()
+    await asyncio.wait_for(draining, 10)
+    assert [seen.path for seen in answers.seen] == ["/first", "/upload"]
+
+
+@pytest.mark.parametrize("trailers", [b"a: 1\r\n" * 20_000, b"a: " + b"1" * 1_000_000])
+async def test_trailers_have_the_limit_of_headers(port: int, trailers: bytes) -> None:
+    reply = await exchange(port, request("/a", "Transfer-Encoding: chunked"), b"0\r\n" + trailers)
+
+    assert statuses(reply) == [431]
+
+
+async def test_what_comes_after_the_last_answer_is_dropped(port: int) -> None:
+    head = request("/a", "Transfer-Encoding: chunked")
+    too_much = b"3ff\r\n" + b"x" * 1023 + b"\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + too_much)
+    assert statuses(await reader.read()) == [413]
+
+    writer.write(b"unreadable\r\n")
+    await writer.drain()
+    writer.write(request("/b"))
+    writer.close()
 
 
 async def test_a_client_that_closed_its_side_still_gets_its_answer(port: int, answers: Answers) -> None:

@@ -35,6 +35,16 @@ class Street(Table, frozen=True):
     first: House = House()
 
 
+class Gate(Table, frozen=True):
+    """One that must have something."""
+
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.width is None:
+            raise ValueError("a gate has a width")
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
@@ -89,6 +99,11 @@ def test_the_first_few_wrong_keys_of_a_table_are_named_and_the_table_stays_as_it
         read_table(Street, {"name": "a", "first": {"rooms": 13}})
     with pytest.raises(Misfit, match=r"^name: missing$"):
         read_table(Street, {})
+    # What is about the whole is not told of a table from which something was taken out.
+    with pytest.raises(Misfit, match=r"^colour: unknown key$"):
+        read_table(Gate, {"colour": 1})
+    with pytest.raises(Misfit, match=r"^A gate has a width$"):
+        read_table(Gate, {})
     assert read_table(Street, {"name": "a", "first": {"sides": [1, 2]}}) == Street(name="a", first=House(sides=(1, 2)))
 
 

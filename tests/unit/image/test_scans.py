@@ -46,6 +46,12 @@ def test_the_scans_of_every_other_picture_are_counted(frame: int, components: in
         check_scans(head(frame, components) + scan(in_first) + scan(1) * MAX_SCANS)
 
 
+@pytest.mark.parametrize("end", [b"\x00", b"\xda"])
+def test_a_long_run_of_fill_bytes_takes_no_longer_than_its_length(end: bytes) -> None:
+    """It would take hours if the search began anew at each byte of the run."""
+    check_scans(head(BASELINE, 3) + b"\xff" * 1_000_000 + end + scan(3))
+
+
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 def test_a_head_that_breaks_off_is_not_judged(cut: int) -> None:
     check_scans((head(BASELINE, 3) + scan(3))[:cut])

@@ -120,6 +120,7 @@ def test_byte_order_mark_of_a_windows_editor_is_no_error() -> None:
         (b"[detection]\niou_threshold = 1.1", r"detection\.iou_threshold"),
         (b"[execution]\nthreads = true", r"execution\.threads"),
         (b"[input]\nsise = 1\n[output]\ntopk = 1", r"input\.sise: unknown key; output\.topk: unknown key"),
+        (b"a." * 3000 + b"b = 1", "a: unknown key"),
         (b"task = ", "is not TOML"),
         (b"task = 'a'\ntask = 'b'", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
