@@ -5,20 +5,17 @@ what a request is for.
 """
 
 import asyncio
-import time
 import traceback
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Protocol, cast
 
 import httptools
 
 from devhost import console
-from devhost.http_messages import FRAMING_HEADERS, BodyTooLarge, Handler, Request, Response, origin_form
+from devhost.http_body import RequestBody
+from devhost.http_messages import Handler, Request, Response, origin_form
+from devhost.http_replies import encode_response
 
 #: KestrelServerLimits: MaxRequestLineSize and MaxRequestHeadersTotalSize.
 MAX_REQUEST_LINE_BYTES = 8 * 1024
@@ -35,62 +32,6 @@ LINGER_SECONDS = 5.0
 _MAX_AHEAD = 8
 
 _PER_HEADER_BYTES = len(": \r\n")
-_BODILESS = frozenset({204, 205, 304})
-
-
-class _Body:
-    """The body of a request, filled as it comes."""
-
-    def __init__(self, limit_bytes: int, on_wanted: Callable[[], None] | None) -> None:
-        """`on_wanted` is called once the body is read: for a client that sends it no sooner."""
-        self._limit_bytes = limit_bytes
-        self._on_wanted = on_wanted
-        self._chunks: list[bytes] = []
-        self._bytes = 0
-        self._is_too_large = False
-        self._arrived: asyncio.Future[None] | None = None
-        self.is_whole = False
-
-    @property
-    def can_be_answered(self) -> bool:
-        """Whether there is no more to wait for, or nothing will come before there is an answer."""
-        return self.is_whole or self._is_too_large or self._on_wanted is not None
-
-    def announce(self, length: int) -> None:
-        self._is_too_large = length > self._limit_bytes
-
-    def add(self, chunk: bytes) -> None:
-        self._bytes += len(chunk)
-        if self._bytes > self._limit_bytes:
-            self._is_too_large = True
-            self._chunks.clear()
-            self._wake()
-        else:
-            self._chunks.append(chunk)
-
-    def finish(self) -> None:
-        self.is_whole = True
-        self._wake()
-
-    def abandon(self) -> None:
-        """The rest will not come."""
-        if self._arrived is not None:
-            self._arrived.cancel()
-
-    async def read(self) -> bytes:
-        """See `Request.read`."""
-        if not self.is_whole and not self._is_too_large:
-            self._arrived = asyncio.get_running_loop().create_future()
-            if self._on_wanted is not None:
-                self._on_wanted()
-            await self._arrived
-        if self._is_too_large:
-            raise BodyTooLarge
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-
-    def _wake(self) -> None:
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
 
 
 class _Refused(Exception):
@@ -106,7 +47,7 @@ class _Exchange:
     """One request and what its reply must respect."""
 
     request: Request
-    body: _Body
+    body: RequestBody
     version: str
     keeps_alive: bool
 
@@ -139,7 +80,7 @@ class HttpConnection(asyncio.Protocol):
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         #: The body that is coming in.
-        self._body: _Body | None = None
+        self._body: RequestBody | None = None
         #: What is to be answered, in order, after what is being answered; a response is an answer already.
         self._waiting: deque[_Exchange | Response] = deque()
         self._answering: asyncio.Task[None] | None = None
@@ -261,7 +202,7 @@ class HttpConnection(asyncio.Protocol):
         if version == "1.1" and "host" not in headers:
             raise _Refused(400)  # RFC 9112, section 3.2
         sends_no_sooner = headers.get("expect", "").lower() == "100-continue"
-        body = _Body(self._body_limit_bytes, self._write_continue if sends_no_sooner else None)
+        body = RequestBody(self._body_limit_bytes, self._write_continue if sends_no_sooner else None)
         length = headers.get("content-length")
         body.announce(int(length or 0))
         target = origin_form(self._target.decode("latin-1"))
@@ -341,19 +282,8 @@ class HttpConnection(asyncio.Protocol):
     def _write(self, response: Response, *, is_head: bool, version: str, keeps_alive: bool) -> None:
         if self._transport is None or self._is_closed:
             return
-        status = response.status
-        lines = [f"HTTP/1.1 {status} {_phrase(status)}", f"Date: {_date(int(time.time()))}", "Server: Kestrel"]
-        lines += [f"{name}: {value}" for name, value in response.headers if name.lower() not in FRAMING_HEADERS]
-        if status not in (204, 304):
-            lines.append(f"Content-Length: {0 if status == 205 else len(response.body)}")
-        if not keeps_alive:
-            lines.append("Connection: close")
-        elif version == "1.0":
-            lines.append("Connection: keep-alive")
-        head = "\r\n".join([*lines, "", ""]).encode()
-        body = b"" if is_head or status in _BODILESS else response.body
         # Not writelines, which in CPython 3.13.0 and .1 never asks to pause (CVE-2024-12254).
-        self._transport.write(head + body)
+        self._transport.write(encode_response(response, is_head=is_head, version=version, keeps_alive=keeps_alive))
 
     def _write_continue(self) -> None:
         if self._transport is not None:
@@ -390,15 +320,3 @@ class HttpConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.close)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)

@@ -7,9 +7,6 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-#: The host writes its own framing of the body.
-FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
-
 
 class BodyTooLarge(Exception):
     """A request's body has more bytes than the host takes."""

@@ -7,7 +7,7 @@ number, and no number that is none (not a number, infinity) is one. msgspec does
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAliasType, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -74,23 +74,10 @@ def read[T](kind: type[T], value: object, *, under: str = "") -> T:
 
 def read_table[T](kind: type[T], value: Mapping[str, Any]) -> T:
     """Return what `value` is as a `kind`. Raises Misfit that names the first few keys that are wrong."""
-    problems: list[str] = []
-    left = _copied(value)
-    while len(problems) < _MOST_PROBLEMS:
-        try:
-            read_whole = msgspec.convert(left, kind)
-        except msgspec.ValidationError as exc:
-            problem = _explain(exc, kind, "")
-            if problems and not problem.path:
-                break  # it is about the whole, of which something was taken out
-            problems.append(problem.sentence)
-            if not _without(left, problem.path):
-                break
-        else:
-            if not problems:
-                return read_whole
-            break
-    raise Misfit("; ".join(problems))
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        raise Misfit("; ".join(_find_problems(exc, kind, _copied(value)))) from None
 
 
 class JsonSize(NamedTuple):
@@ -110,6 +97,23 @@ def measure_json(document: bytes, end: int | None = None) -> JsonSize:
 class _Problem(NamedTuple):
     sentence: str
     path: list[str]
+
+
+def _find_problems(error: msgspec.ValidationError, kind: Any, left: Any) -> Iterator[str]:
+    """Yield the first few problems: what is wrong is taken out of the document, and the rest is looked at again."""
+    for number in range(_MOST_PROBLEMS):
+        problem = _explain(error, kind, "")
+        if number and not problem.path:
+            return  # it is about the whole, of which something was taken out
+        yield problem.sentence
+        if not _without(left, problem.path):
+            return
+        try:
+            msgspec.convert(left, kind)
+        except msgspec.ValidationError as next_error:
+            error = next_error
+        else:
+            return
 
 
 def _explain(error: msgspec.ValidationError, kind: Any, under: str) -> _Problem:

@@ -207,8 +207,8 @@ class Finisher:
 
         async def send(part: PartCounts) -> None:
             message = shard_message(record, await table.read(part.shard))
-            now = {"round": part.round, "turn": part.turn, "delay_seconds": self.settings.retry_cap_seconds}
-            await self.queues.shards.send(message.changed(**now).encode())
+            now = message.changed(round=part.round, turn=part.turn, delay_seconds=self.settings.retry_cap_seconds)
+            await self.queues.shards.send(now.encode())
 
         await for_each(parts, send)
 
