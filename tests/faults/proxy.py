@@ -163,7 +163,7 @@ class FaultProxy:
                 kept = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP}
                 if request.method == "HEAD":
                     kept["Content-Length"] = response.headers.get("Content-Length", "0")
-                self.tape.end(call, response.status, content)
+                self.tape.end(call, response.status, response.headers, content)
                 return Reply(response.status, kept, content)
         except aiohttp.ClientError:
             return error_reply(503, "ServerBusy")

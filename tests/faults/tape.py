@@ -10,9 +10,9 @@ import binascii
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 _ACCOUNT = re.compile(r"^/[^/]+/")
@@ -91,6 +91,8 @@ class Tape:
         self._texts: dict[str, str] = {}
         #: Ids of the messages that a send is known of.
         self._sent: set[str] = set()
+        #: ETags of the blobs that a write is known of.
+        self._etags: set[str] = set()
         self._numbers = itertools.count()
 
     def about(self, batch_id: str) -> list[Call]:
@@ -101,22 +103,41 @@ class Tape:
         self, service: str, upstream: str, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Call:
         """Note a call that has come."""
-        prefix = "x-ms-meta-"
-        metadata = {k.lower().removeprefix(prefix): v for k, v in headers.items() if k.lower().startswith(prefix)}
-        call = Call(service, upstream, method, target, metadata)
+        call = Call(service, upstream, method, target, _metadata_of(headers))
         if service == "queue":
             message = _MESSAGE.search(target)
             call.text = self._texts.get(unquote(message[1]), "") if message else _read_text(body)
         return call
 
-    def end(self, call: Call, status: int, body: bytes) -> None:
+    def end(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Note that Azurite answered it; a call may be carried out twice.
 
-        A message may be received before its send is answered, or although it never is, since Azurite was stopped
-        between doing it and saying so: its send then stands before the receive.
+        A message may be received, and a blob read, before the answer to the call that made it, or although there is
+        none, since Azurite was stopped between doing it and saying so: that call then stands before the one that
+        shows it.
         """
         call = replace(call, status=status, received=[])
-        if call.service == "queue" and "/messages" in call.target and status in {200, 201}:
+        if call.service == "blob":
+            self._end_blob(call, headers, body)
+        else:
+            self._end_queue(call, body)
+
+    def _end_blob(self, call: Call, headers: Mapping[str, str], body: bytes) -> None:
+        if call.method == "PUT":
+            etag = headers.get("ETag", "").strip('"')
+            is_news = etag not in self._etags
+            self._etags.add(etag)
+            if call.is_whole_write and not is_news:
+                return
+        for name, etag, metadata in _shown(call, headers, body):
+            if etag not in self._etags:
+                self._etags.add(etag)
+                account = urlsplit(call.target).path.split("/")[1]
+                self._append(Call("blob", call.upstream, "PUT", f"/{account}/{quote(name)}", metadata, status=201))
+        self._append(call)
+
+    def _end_queue(self, call: Call, body: bytes) -> None:
+        if "/messages" in call.target and call.status in {200, 201}:
             for message in ElementTree.fromstring(body).iterfind("QueueMessage"):  # noqa: S314 -- Azurite wrote it
                 message_id = message.findtext("MessageId", "")
                 is_news = message_id not in self._sent
@@ -136,6 +157,27 @@ class Tape:
         if call.is_whole_write:
             self.written.add(call.name)
         self._by_batch[call.batch_id].append(call)
+
+
+def _shown(call: Call, headers: Mapping[str, str], body: bytes) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield the blobs that a read or a listing has shown: `container/blob`, its ETag, its metadata."""
+    if call.method not in {"GET", "HEAD"} or call.status not in {200, 206}:
+        return
+    if "comp=list&" in call.query:
+        if "metadata" not in call.query:
+            return
+        for blob in ElementTree.fromstring(body).iterfind("Blobs/Blob"):  # noqa: S314 -- Azurite wrote it
+            metadata = {entry.tag: entry.text or "" for entry in blob.iterfind("Metadata/*")}
+            etag = blob.findtext("Properties/Etag", "").strip('"')
+            yield f"{call.name}/{blob.findtext('Name', '')}", etag, metadata
+    elif "comp=" not in call.query and "restype=" not in call.query:
+        yield call.name, headers.get("ETag", "").strip('"'), _metadata_of(headers)
+
+
+def _metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
+    prefix = "x-ms-meta-"
+    found = {name.lower(): value for name, value in headers.items() if name.lower().startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in found.items()}
 
 
 def _read_text(body: bytes) -> str:
