@@ -5,18 +5,17 @@ It refuses encrypted files, which only `func settings decrypt` can read.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from devhost.errors import ConfigurationError
 
 
-@dataclass(frozen=True)
-class LocalSettings:
+class LocalSettings(NamedTuple):
     """local.settings.json: app settings (`Values`) and the section `Host`."""
 
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = MappingProxyType({})
     port: int | None = None
     address: str | None = None
     cors_origins: tuple[str, ...] = ()

@@ -1,11 +1,15 @@
 """Owns the host's console: the time-stamped lines and the banner that `func start` prints, or JSON for programs."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from devhost.functions import Function
+if TYPE_CHECKING:
+    from devhost.functions import Function
 
 #: The Core Tools and runtime versions whose behaviour the host stands in for; shown in the banner.
 CORE_TOOLS_VERSION = "4.14.0"

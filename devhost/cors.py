@@ -1,12 +1,11 @@
 """Owns CORS for the origins that local.settings.json allows under Host.CORS."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from devhost.http_messages import Request, Response
 
 
-@dataclass(frozen=True)
-class CorsPolicy:
+class CorsPolicy(Struct, frozen=True):
     """Allowed origins; `*` allows any. Empty: no CORS headers at all."""
 
     origins: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Owns NCRONTAB expressions: six fields with seconds first, or five without, and the time of the next occurrence."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from devhost.errors import ConfigurationError
 
@@ -13,8 +14,7 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _HORIZON_DAYS = 41 * 366
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """The values that each field allows."""
 
     seconds: frozenset[int]

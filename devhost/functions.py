@@ -6,9 +6,10 @@ It reads a worker's metadata; it does not run or route anything.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from devhost.errors import ConfigurationError
 
@@ -20,8 +21,7 @@ SUPPORTED_OUTPUTS = ("http", "queue", "blob")
 _SETTING = re.compile(r"%([^%]+)%")
 
 
-@dataclass(frozen=True)
-class Binding:
+class Binding(Struct, frozen=True):
     """One binding of a function, with its `%setting%` references resolved."""
 
     type: str
@@ -38,8 +38,7 @@ class Binding:
         return self.direction == "OUT"
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(Struct, frozen=True, dict=True):
     """One function of the app."""
 
     name: str

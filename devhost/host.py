@@ -16,26 +16,25 @@ from devhost.messages import Outcome
 from devhost.options import HostOptions
 from devhost.worker_pool import Metadata, WorkerPool, warm_up
 from devhost.worker_process import WorkerProcess
+from devhost.worker_start import StartedWorker
 
 if TYPE_CHECKING:
     from devhost.data_bindings import DataBindings
     from devhost.serving import HttpServer
     from devhost.triggers import Triggers
 
-#: FUNCTIONS_WORKER_PROCESS_COUNT has this upper limit on the real host.
-MAX_WORKERS = 10
-
 #: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
 DRAIN_SECONDS = 25.0
 
-#: How long the banner waits for the first worker's warm-up function.
+#: How long the banner waits for the first worker's warm-up function, and how long the triggers on storage do.
 WARM_UP_SECONDS = 30.0
+STORAGE_WAITS_SECONDS = 2.0
 
 
 class Host:
     """One run of the host. `run` returns the exit code."""
 
-    def __init__(self, options: HostOptions) -> None:
+    def __init__(self, options: HostOptions, first_worker: StartedWorker) -> None:
         self._options = options
         self.functions: list[Function] = []
         self.route_prefix = options.host_json.route_prefix
@@ -50,8 +49,7 @@ class Host:
         self._stop_now = asyncio.Event()
         self._started = asyncio.Event()
         self._warmed = asyncio.Event()
-        count = min(options.integer_setting("FUNCTIONS_WORKER_PROCESS_COUNT", 1), MAX_WORKERS)
-        self._pool = WorkerPool(options.app_dir, options.settings, count, self._warm_up)
+        self._pool = WorkerPool(options.app_dir, options.settings, options.workers, first_worker, self._warm_up)
         self._data_bindings: asyncio.Future[DataBindings] = asyncio.get_running_loop().create_future()
         timeout_seconds = options.host_json.function_timeout_seconds
         self._invoker = Invoker(self._pool, self._data_bindings, timeout_seconds, is_verbose=options.is_verbose)
@@ -118,27 +116,32 @@ class Host:
         self._azurite.launch()
 
     async def _start(self) -> None:
-        # Imported while the worker process loads the app, which takes as long: first what HTTP needs, then the rest on
-        # a thread, so that HTTP and warm-up need not wait for it.
+        # Imported while the worker process loads the app, which takes as long.
         from devhost.serving import serve_http
 
-        importing = asyncio.create_task(asyncio.to_thread(import_module, "devhost.storage_services"))
         self._read_functions(await self._pool.loaded)
         self._http = await serve_http(self, self._options)
         if self._azurite is not None:
             await asyncio.to_thread(self._azurite.wait_until_ready)
         self._started.set()
-        await importing
+        # What talks to storage is imported once the app is warm: a core at work beside the worker's would slow it down.
+        await self._warm_for(STORAGE_WAITS_SECONDS)
+        await asyncio.to_thread(import_module, "devhost.storage_services")
         self._build_storage_services()
         if self.state != "Error":
             self.state = "Running"
             # As on the plan that has the trigger: an instance warms up before it is announced.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._warmed.wait(), WARM_UP_SECONDS)
+            await self._warm_for(WARM_UP_SECONDS)
         console.announce(self.functions, self._options.base_url, self.route_prefix)
         console.log(f"Now listening on: {self._options.base_url}")
         if not self.functions and self.state != "Error":
             console.log("No job functions found. Try making your job classes and methods public.")
+
+    async def _warm_for(self, seconds: float) -> None:
+        """Wait for the first worker's warm-up function, but not longer than that."""
+        if self.state != "Error":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._warmed.wait(), seconds)
 
     def _read_functions(self, loaded: Metadata | Outcome) -> None:
         if isinstance(loaded, Outcome):

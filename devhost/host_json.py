@@ -9,9 +9,8 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from devhost.errors import ConfigurationError
 
@@ -23,8 +22,7 @@ _OVERRIDE = "azurefunctionsjobhost__"
 DEFAULT_FUNCTION_TIMEOUT_SECONDS = 30 * 60.0
 
 
-@dataclass(frozen=True)
-class QueueOptions:
+class QueueOptions(NamedTuple):
     """`extensions.queues`; defaults and bounds from the Storage extension's QueuesOptions."""
 
     batch_size: int = 16
@@ -35,13 +33,12 @@ class QueueOptions:
     is_base64: bool = True
 
 
-@dataclass(frozen=True)
-class HostJson:
+class HostJson(NamedTuple):
     """What host.json says, with the platform's defaults for the rest."""
 
     route_prefix: str = "api"
     function_timeout_seconds: float = DEFAULT_FUNCTION_TIMEOUT_SECONDS
-    queues: QueueOptions = field(default_factory=QueueOptions)
+    queues: QueueOptions = QueueOptions()
 
 
 def read_host_json(

@@ -7,10 +7,10 @@ what a request is for.
 import asyncio
 import traceback
 from collections import deque
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 import httptools
+from msgspec import Struct
 
 from devhost import console
 from devhost.http_body import RequestBody
@@ -42,8 +42,7 @@ class _Refused(Exception):
         self.status = status
 
 
-@dataclass(eq=False)
-class _Exchange:
+class _Exchange(Struct, eq=False):
     """One request and what its reply must respect."""
 
     request: Request

@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct, field
 
 
 class BodyTooLarge(Exception):
     """A request's body has more bytes than the host takes."""
 
 
-@dataclass(eq=False)
-class Request:
+class Request(Struct, eq=False, dict=True):
     """One request, whose body may be under way still."""
 
     method: str
@@ -47,8 +47,7 @@ class Request:
         return f"http://{self.headers.get('host', '')}{self.target}"
 
 
-@dataclass(eq=False)
-class Response:
+class Response(Struct, eq=False):
     """One response; the server adds Date, Server and the framing of the body."""
 
     status: int = 200

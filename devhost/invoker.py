@@ -6,8 +6,9 @@ It knows nothing of HTTP or queues; a trigger calls it and acts on the outcome.
 import time
 import uuid
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from devhost import console
 from devhost.binding_expressions import BindingData
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from devhost.data_bindings import DataBindings
 
 
-@dataclass(frozen=True)
-class Occasion:
+class Occasion(Struct, frozen=True):
     """What made the trigger fire: its value, its metadata, and the data for binding expressions."""
 
     value: Value

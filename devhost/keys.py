@@ -8,13 +8,13 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True)
-class Keys:
+
+class Keys(Struct, frozen=True):
     """Key values by reach; `functions` by function name."""
 
     master: str

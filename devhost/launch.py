@@ -1,15 +1,18 @@
-"""Owns a start of the host from its arguments: reads the configuration, reserves the port, runs, reports errors."""
+"""Owns a start of the host from its arguments: reads the configuration, reserves the port, runs, reports errors.
 
-import asyncio
+It refuses to import what only the host needs before the first worker is on its way: that takes as long as a worker's
+own first steps.
+"""
+
 import os
 from pathlib import Path
 
 from devhost import console
 from devhost.app_settings import merge_settings, read_local_settings, worker_environment
 from devhost.errors import HostError
-from devhost.host import Host
 from devhost.host_json import read_host_json
 from devhost.options import HostOptions, reserve_listener
+from devhost.worker_start import StartedWorker, start_worker
 
 DEFAULT_PORT = 7071
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -49,11 +52,19 @@ def launch(
             functions=functions,
             is_verbose=is_verbose,
         )
-        return asyncio.run(_run(options))
+        options.workers  # noqa: B018 -- what is wrong with it is said before a worker is started
+        return _run(options, start_worker(app_dir, options.settings))
     except HostError as error:
         console.say(str(error))
         return 1
 
 
-async def _run(options: HostOptions) -> int:
-    return await Host(options).run()
+def _run(options: HostOptions, first_worker: StartedWorker) -> int:
+    import asyncio
+
+    from devhost.host import Host
+
+    async def run() -> int:
+        return await Host(options, first_worker).run()
+
+    return asyncio.run(run())

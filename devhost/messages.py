@@ -4,8 +4,9 @@ It refuses to know either side's machinery: both the host and the worker import 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from devhost.framing import Header
 
@@ -24,8 +25,7 @@ class Value(NamedTuple):
 NOTHING = Value("string", "")
 
 
-@dataclass(slots=True, frozen=True)
-class Invocation:
+class Invocation(Struct, frozen=True):
     """What a worker needs to run one function once."""
 
     invocation_id: str
@@ -36,8 +36,7 @@ class Invocation:
     trace_state: str = ""
 
 
-@dataclass(slots=True, frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How an invocation ended: its values, or the text of the exception and its traceback."""
 
     succeeded: bool

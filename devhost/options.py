@@ -3,16 +3,18 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from devhost.app_settings import LocalSettings
 from devhost.errors import ConfigurationError
 from devhost.host_json import HostJson
 
+#: FUNCTIONS_WORKER_PROCESS_COUNT has this upper limit on the real host.
+MAX_WORKERS = 10
 
-@dataclass(frozen=True)
-class HostOptions:
+
+class HostOptions(NamedTuple):
     """A checked start: where the app is, how it is configured, and the socket that was reserved for it."""
 
     app_dir: Path
@@ -30,6 +32,11 @@ class HostOptions:
         if not text.isdecimal() or int(text) < 1:
             raise ConfigurationError(f"The app setting {name} must be a positive whole number, not '{text}'.")
         return int(text)
+
+    @property
+    def workers(self) -> int:
+        """How many worker processes run. Raises ConfigurationError."""
+        return min(self.integer_setting("FUNCTIONS_WORKER_PROCESS_COUNT", 1), MAX_WORKERS)
 
     @property
     def base_url(self) -> str:

@@ -5,12 +5,12 @@ It knows no policy: when to poll, renew, release or give up is the listener's an
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue import StorageErrorCode
 from azure.storage.queue.aio import QueueClient
+from msgspec import Struct
 
 from devhost.data_bindings import send_creating_queue
 
@@ -19,8 +19,7 @@ class MessageGone(Exception):
     """The message is no longer ours: another receiver has it, or it or its queue was deleted."""
 
 
-@dataclass
-class ReceivedMessage:
+class ReceivedMessage(Struct):
     """One delivery. `pop_receipt` changes when the lease is renewed."""
 
     message_id: str

@@ -5,7 +5,8 @@ It knows nothing of functions, methods or requests.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from devhost.errors import ConfigurationError
 from devhost.route_constraints import Constraint, make_constraint
@@ -13,8 +14,7 @@ from devhost.route_constraints import Constraint, make_constraint
 _PARAMETER = re.compile(r"^(\*{0,2})([^*:=?{}/]+)((?::.*)?)$", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """`{name}` in a template, with what its constraints ask for."""
 
     name: str

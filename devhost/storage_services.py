@@ -1,7 +1,8 @@
 """Owns the building of the parts that talk to Storage: data bindings and listeners. Importing it takes a while."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from devhost.data_bindings import DataBindings
 from devhost.errors import ConfigurationError
@@ -14,8 +15,7 @@ from devhost.storage_clients import DEFAULT_CONNECTION, StorageClients
 from devhost.triggers import Triggers
 
 
-@dataclass(frozen=True)
-class StorageServices:
+class StorageServices(Struct, frozen=True):
     """What `build_storage_services` built."""
 
     data_bindings: DataBindings

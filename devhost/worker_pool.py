@@ -12,6 +12,7 @@ from devhost.errors import FunctionTimedOut, HostNotRunning, WorkerLost
 from devhost.functions import Function
 from devhost.messages import NOTHING, Invocation, Outcome
 from devhost.worker_process import WorkerProcess
+from devhost.worker_start import StartedWorker, start_worker
 
 #: A worker that lived this long was healthy: the next one that dies is replaced at once.
 HEALTHY_SECONDS = 10.0
@@ -33,18 +34,20 @@ def restart_delay(quick_deaths: int) -> float:
 
 
 class WorkerPool:
-    """`size` workers running the app in `app_dir`."""
+    """`size` workers running the app in `app_dir`, the first of which is on its way."""
 
     def __init__(
         self,
         app_dir: Path,
         environment: Mapping[str, str],
         size: int,
+        first: StartedWorker,
         on_ready: Callable[[WorkerProcess], Awaitable[None]],
     ) -> None:
         self._app_dir = app_dir
         self._environment = environment
         self._size = size
+        self._first: StartedWorker | None = first
         self._on_ready = on_ready
         self._workers: list[WorkerProcess] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -100,7 +103,7 @@ class WorkerPool:
         while not self._stopping.is_set():
             started = time.monotonic()
             try:
-                worker = await WorkerProcess.start(self._app_dir, self._environment)
+                worker = await WorkerProcess.adopt(self._start_worker())
             except OSError as error:
                 console.log(f"A worker process could not be started: {error}")
                 await asyncio.sleep(MAX_RESTART_DELAY_SECONDS)
@@ -116,6 +119,10 @@ class WorkerPool:
                 return  # the app cannot be loaded: starting it again would only repeat the traceback
             quick_deaths = quick_deaths + 1 if time.monotonic() - started < HEALTHY_SECONDS else 1
             await asyncio.sleep(restart_delay(quick_deaths))
+
+    def _start_worker(self) -> StartedWorker:
+        first, self._first = self._first, None
+        return first or start_worker(self._app_dir, self._environment)
 
     async def _run(self, worker: WorkerProcess) -> None:
         """See one worker from its start to the loss of its channel."""

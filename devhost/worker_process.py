@@ -1,21 +1,19 @@
-"""Owns one worker process: its start, its channel, the invocations in flight in it, and its end.
+"""Owns one started worker process: its channel, the invocations in flight in it, its output, and its end.
 
 It does not replace a dead worker; that is the pool's part.
 """
 
 import asyncio
 import contextlib
-import signal
-import socket
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import IO, Any
 
 from devhost import console
 from devhost.errors import WorkerLost
 from devhost.framing import FrameProtocol, Header
 from devhost.messages import Invocation, Outcome, pack_invocation, unpack_outcome
+from devhost.worker_start import StartedWorker
 
 #: How long a worker may take to end by itself once its channel is closed.
 EXIT_SECONDS = 5.0
@@ -72,41 +70,24 @@ class WorkerChannel(FrameProtocol):
 
 
 class WorkerProcess:
-    """A running worker. Make one with `start`."""
+    """A running worker. Make one with `adopt`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: WorkerChannel) -> None:
-        self._process = process
+    def __init__(self, started: StartedWorker, channel: WorkerChannel) -> None:
+        self._process = started.process
         self.channel = channel
         self.is_ready = False
+        self._ended = _end_of(started)
         self._relays = [
-            asyncio.create_task(_relay(stream, console.log))
-            for stream in (process.stdout, process.stderr)
-            if stream is not None
+            asyncio.create_task(_relay(pipe, console.log))
+            for pipe in (started.process.stdout, started.process.stderr)
+            if pipe is not None
         ]
 
     @classmethod
-    async def start(cls, app_dir: Path, environment: Mapping[str, str]) -> "WorkerProcess":
-        """Start `python -m devhost.worker`, joined to this process by a socket pair."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "devhost.worker",
-                str(theirs.fileno()),
-                str(app_dir),
-                cwd=Path(__file__).resolve().parents[1],
-                env=dict(environment),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=1 << 20,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C in a terminal goes to the host alone, which then drains.
-                start_new_session=True,
-            )
-        _, channel = await asyncio.get_running_loop().create_connection(WorkerChannel, sock=ours)
-        return cls(process, channel)
+    async def adopt(cls, started: StartedWorker) -> "WorkerProcess":
+        """Look after a worker from now on."""
+        _, channel = await asyncio.get_running_loop().create_connection(WorkerChannel, sock=started.channel)
+        return cls(started, channel)
 
     @property
     def pid(self) -> int:
@@ -119,12 +100,11 @@ class WorkerProcess:
     def kill(self) -> None:
         """End the process at once; it gets no further invocation."""
         self.is_ready = False
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
 
     async def wait(self) -> int:
         """Wait until the process has ended and all it wrote is on the console; return its exit code."""
-        code = await self._process.wait()
+        code = await asyncio.shield(self._ended)
         # A grandchild may hold the pipes open for ever; what the worker itself wrote is there at once.
         await asyncio.wait(self._relays, timeout=1)
         for relay in self._relays:
@@ -143,12 +123,31 @@ class WorkerProcess:
             return await self.wait()
 
 
-async def _relay(stream: asyncio.StreamReader, write: Callable[[str], None]) -> None:
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:
-            continue  # a line longer than the stream's limit is dropped, the relay goes on
-        if not line:
-            return
-        write(line.decode(errors="replace").rstrip("\r\n"))
+def _end_of(started: StartedWorker) -> asyncio.Future[int]:
+    """Return what becomes the process's exit code."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def wait() -> None:
+        code = started.process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            loop.call_soon_threadsafe(ended.set_result, code)
+
+    threading.Thread(target=wait, name=f"worker {started.process.pid}", daemon=True).start()
+    return ended
+
+
+async def _relay(pipe: IO[bytes], write: Callable[[str], None]) -> None:
+    reader = asyncio.StreamReader(limit=1 << 20)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    with contextlib.closing(transport):
+        while True:
+            try:
+                line = await reader.readline()
+            except ValueError:
+                continue  # a line longer than the stream's limit is dropped, the relay goes on
+            if not line:
+                return
+            write(line.decode(errors="replace").rstrip("\r\n"))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import orjson
-from msgspec import Meta
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from inference.deadline import Deadline
@@ -34,8 +33,7 @@ from inference.settings import FetchLimits, ImageSettings
 from inference.telemetry import Stage, Timings, record_stage, stage
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One image or text: where it is, an image's encoded bytes (JPEG, PNG, …), or the text itself."""
 
     url: str | None = None
@@ -58,8 +56,7 @@ class ScoreParameters(Table, frozen=True):
     max_detections: Annotated[int, Meta(ge=1, le=1_000)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(Struct, frozen=True):
     """The image as a viewer shows it: pixels after EXIF orientation."""
 
     width: int
@@ -67,8 +64,7 @@ class ImageInfo:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True):
     """What came out for one image or text."""
 
     model: str
@@ -87,14 +83,12 @@ class Fetches(Protocol):
         """Return the bytes at `url`."""
 
 
-@dataclass(slots=True)
-class _Inferred:
+class _Inferred(Struct):
     image: ImageInfo | None
     predictions: list[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(Struct, frozen=True):
     tensor: NDArray[Any]
     image: ImageInfo | None
     frame: Frame | None

@@ -6,21 +6,20 @@ at once. `declared()` lists the settings; tests hold the docs, `local.settings.s
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from urllib.parse import unquote
+
+from msgspec import Struct, field
 
 from inference.errors import SettingsError
 
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """One entry of INFERENCE_FETCH_ALLOW: addresses that the fetcher may reach on one port though not public."""
 
     addresses: ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,8 +52,7 @@ def _climbs(path: str) -> bool:
     return any(segment.partition(";")[0] in {".", ".."} for segment in path.replace("\\", "/").split("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPrefix:
+class UrlPrefix(Struct, frozen=True):
     """One entry of INFERENCE_CALLBACK_ALLOW: an origin, and the path that all urls allowed there begin with."""
 
     scheme: str
@@ -132,15 +130,47 @@ def _seconds(minimum: float = 0.0) -> Callable[[str], float]:
     return _at_least(float, minimum)
 
 
+class _Declaration(Struct, frozen=True):
+    parse: Callable[[str], Any]
+    doc: str
+    is_secret: bool
+
+
+#: By environment variable, in the order of the groups.
+_declarations: Final[dict[str, _Declaration]] = {}
+
+
 def _setting[T](name: str, parse: Callable[[str], T], default: T, doc: str, *, secret: bool = False) -> T:
-    """Declare one setting: a dataclass field that knows its environment variable and its line in the docs."""
-    metadata = {"name": name, "parse": parse, "doc": doc}
-    declared: T = field(default=default, metadata=metadata, repr=not secret)
+    """Declare one setting: a group's field, its environment variable and its line in the docs."""
+    _declarations[name] = _Declaration(parse, doc, secret)
+    declared: T = field(default=default, name=name)
     return declared
 
 
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
+class _Group(Struct, frozen=True):
+    """Settings of one concern; msgspec knows a field by its environment variable, too."""
+
+    @classmethod
+    def parse(cls, environ: Mapping[str, str], problems: list[str]) -> Self:
+        """Read the group; unset and empty variables keep their defaults, bad ones are added to `problems`."""
+        values: dict[str, Any] = {}
+        for field_name, name in zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True):
+            text = environ.get(name, "")
+            if not text.strip():
+                continue
+            try:
+                values[field_name] = _declarations[name].parse(text)
+            except ValueError as exc:
+                problems.append(f"{name}: {exc}")
+        return cls(**values)
+
+    def __repr__(self) -> str:
+        names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
+        shown = [f"{each}={getattr(self, each)!r}" for each, name in names if not _declarations[name].is_secret]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class StorageSettings(_Group, frozen=True):
     """How to reach the account: a connection string locally, an identity in Azure (the platform's own names)."""
 
     connection_string: str = _setting(
@@ -167,8 +197,7 @@ class StorageSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
+class ModelSettings(_Group, frozen=True):
     """Which models are served and from where."""
 
     repository: str = _setting(
@@ -222,8 +251,7 @@ class ModelSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
+class EngineSettings(_Group, frozen=True):
     """Where compute runs and how much of it may wait."""
 
     cores: int = _setting(
@@ -253,8 +281,7 @@ class EngineSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
+class FetchLimits(_Group, frozen=True):
     """What the fetcher may reach and how much it may take."""
 
     allow: tuple[Network, ...] = _setting(
@@ -279,8 +306,7 @@ class FetchLimits:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSettings:
+class ImageSettings(_Group, frozen=True):
     """How large a decoded image may be, and how its pixels come to the model's size."""
 
     max_image_pixels: int = _setting(
@@ -303,8 +329,7 @@ class ImageSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
+class RequestLimits(_Group, frozen=True):
     """What one HTTP request may ask."""
 
     max_body_bytes: int = _setting(
@@ -319,8 +344,7 @@ class RequestLimits:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolSettings:
+class ProtocolSettings(_Group, frozen=True):
     """How the service presents itself in the Open Inference Protocol."""
 
     server_name: str = _setting(
@@ -331,8 +355,7 @@ class ProtocolSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BatchSettings:
+class BatchSettings(_Group, frozen=True):
     """How a manifest is cut up and how often its items are tried."""
 
     shard_size: int = _setting("INFERENCE_SHARD_SIZE", _count(), 100, "Items in one shard (`mini_batch_size`).")
@@ -373,8 +396,7 @@ class BatchSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackSettings:
+class CallbackSettings(_Group, frozen=True):
     """Whom the service tells how a batch ended, and how insistently."""
 
     allow: tuple[UrlPrefix, ...] = _setting(
@@ -395,8 +417,7 @@ class CallbackSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """All groups; only `inference.wiring` sees them together."""
 
     storage: StorageSettings = field(default_factory=StorageSettings)
@@ -416,14 +437,13 @@ class Settings:
         Raises SettingsError that lists every bad value.
         """
         problems: list[str] = []
-        groups = {group.name: _parse_group(_group_type(group), environ, problems) for group in fields(cls)}
+        groups: Any = {name: kind.parse(environ, problems) for name, kind in _groups()}
         if problems:
             raise SettingsError(problems)
         return cls(**groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True):
     """One setting as the docs table shows it."""
 
     name: str
@@ -433,9 +453,9 @@ class Declared:
 
 def declared() -> Iterator[Declared]:
     """Yield every setting, in the order of the groups."""
-    for group in fields(Settings):
-        for setting in fields(_group_type(group)):
-            yield Declared(setting.metadata["name"], _shown(setting.default), setting.metadata["doc"])
+    for _, kind in _groups():
+        for name, default in zip(kind.__struct_encode_fields__, kind.__struct_defaults__, strict=True):
+            yield Declared(name, _shown(default), _declarations[name].doc)
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:
@@ -444,22 +464,9 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
     return sorted(name for name in environ if name.startswith("INFERENCE_") and name not in known)
 
 
-def _group_type(group: dataclasses.Field[Any]) -> type[Any]:
-    kind: Any = group.default_factory  # every field of Settings is declared with its class as factory
-    return cast("type[Any]", kind)
-
-
-def _parse_group(kind: type[Any], environ: Mapping[str, str], problems: list[str]) -> Any:
-    values: dict[str, Any] = {}
-    for setting in fields(kind):
-        text = environ.get(setting.metadata["name"], "")
-        if not text.strip():
-            continue
-        try:
-            values[setting.name] = setting.metadata["parse"](text)
-        except ValueError as exc:
-            problems.append(f"{setting.metadata['name']}: {exc}")
-    return kind(**values)
+def _groups() -> Iterator[tuple[str, type[_Group]]]:
+    kinds: Any = (default.factory for default in Settings.__struct_defaults__)  # each is declared with its class
+    yield from zip(Settings.__struct_fields__, kinds, strict=True)
 
 
 def _shown(default: object) -> str:

@@ -7,6 +7,7 @@ budget of a few seconds, and a cold start should pay only for what the first cal
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -93,10 +94,16 @@ async def poll_models() -> None:
 
 
 def _build() -> Services:
-    from inference.engine.heap import share_one_heap
+    # Imports make no garbage, and looking for it takes time; what they make stays, and no collection looks at it again.
+    gc.disable()
+    try:
+        from inference.engine.heap import share_one_heap
 
-    # Before the imports that follow start threads of their own.
-    share_one_heap()
-    from inference import services
+        # Before the imports that follow start threads of their own.
+        share_one_heap()
+        from inference import services
 
-    return services.build(os.environ)
+        return services.build(os.environ)
+    finally:
+        gc.freeze()
+        gc.enable()

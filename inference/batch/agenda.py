@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from inference.batch import rows
 from inference.batch.messages import ShardMessage
@@ -18,8 +20,7 @@ from inference.batch.scoring import Outcomes
 from inference.batch.stops import Stop
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(Struct, frozen=True):
     """What one message means for the rows of its range that are pending."""
 
     #: To be scored now.

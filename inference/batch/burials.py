@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 import orjson
+from msgspec import Struct
 
 from inference.batch import layout
 from inference.batch.messages import ManifestMessage
@@ -26,8 +26,7 @@ from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, P
 _MAX_RACES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Grave:
+class Grave(Struct, frozen=True):
     """Where a message is buried, and what of it can be told."""
 
     key: str

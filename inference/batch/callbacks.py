@@ -11,11 +11,11 @@ import hashlib
 import hmac
 import logging
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
@@ -47,8 +47,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One attempt at a callback."""
 
     outcome: Outcome
@@ -57,8 +56,7 @@ class Attempt:
     wait_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Callbacks:
+class Callbacks(Struct, frozen=True):
     """Checks and delivers callbacks."""
 
     queues: Queues

@@ -11,10 +11,10 @@ import sys
 from array import array
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Self
 
 import orjson
+from msgspec import Struct
 
 from inference.batch import layout
 from inference.batch.manifest import Item, read_items
@@ -28,8 +28,7 @@ _OFFSET_BYTES = 8
 _DELETED_AGAIN = "The shard table was deleted again while it was read."
 
 
-@dataclass(frozen=True, slots=True)
-class CanonicalManifest:
+class CanonicalManifest(Struct, frozen=True):
     """A canonical manifest that stands in storage, with its shard table."""
 
     manifest: str
@@ -41,8 +40,7 @@ class CanonicalManifest:
     mini_batch_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRange:
+class ShardRange(Struct, frozen=True):
     """Where one shard lies: bytes of the canonical manifest, and indexes of its items."""
 
     shard: int
@@ -194,8 +192,7 @@ async def _canonicalise(store: BlobStore, name: str, etag: str, mini_batch_size:
     return canonicaliser
 
 
-@dataclass(frozen=True, slots=True)
-class ShardTable:
+class ShardTable(Struct, frozen=True):
     """Reads where shards lie; a table that was deleted is made again from its manifest, as long as that stands."""
 
     store: BlobStore

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
+from msgspec import Struct
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
@@ -28,8 +28,7 @@ from inference.settings import BatchSettings
 from inference.storage import ABSENT, PreconditionFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Expander:
+class Expander(Struct, frozen=True):
     """Expands manifests."""
 
     stores: Stores

@@ -10,10 +10,10 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import msgspec
 import orjson
+from msgspec import Struct
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
@@ -41,8 +41,7 @@ _SILENCE_SECONDS = 1200.0
 _LONG_SILENCE_SECONDS = 6 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finisher:
+class Finisher(Struct, frozen=True):
     """Works off finish messages."""
 
     stores: Stores

@@ -5,9 +5,8 @@ It refuses to guess: a copy that was deleted or changed gives no item, and rows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import orjson
+from msgspec import Struct
 
 from inference.batch.canonical import shard_bounds
 from inference.batch.messages import ShardMessage
@@ -21,8 +20,7 @@ from inference.storage import BlobNotFound, BlobStore, PreconditionFailed
 _LOST = "The batch's copy of its manifest was deleted or changed."
 
 
-@dataclass(frozen=True, slots=True)
-class ShardItems:
+class ShardItems(Struct, frozen=True):
     """What the manifest says of one shard."""
 
     #: Its rows as they were before anything was tried.

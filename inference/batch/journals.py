@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from inference.batch import layout, rows
 from inference.batch.concurrency import for_each
@@ -22,8 +23,7 @@ from inference.batch.record import BatchRecord
 from inference.storage import ABSENT, PreconditionFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Rounds:
+class Rounds(Struct, frozen=True):
     """The rounds of replay of one batch."""
 
     #: The latest one; 0 when the batch was never replayed.
@@ -32,16 +32,14 @@ class Rounds:
     unapplied: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSelection:
+class ShardSelection(Struct, frozen=True):
     """Rows of one shard that a round re-opens."""
 
     shard: int
     indexes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Journals:
+class Journals(Struct, frozen=True):
     """The journals in the container `manifests`."""
 
     stores: Stores
@@ -62,7 +60,7 @@ class Journals:
 
         async def lines() -> AsyncIterator[bytes]:
             async for selection in selections:
-                yield orjson.dumps(selection, option=orjson.OPT_APPEND_NEWLINE)
+                yield orjson.dumps(asdict(selection), option=orjson.OPT_APPEND_NEWLINE)
 
         name, writer = layout.journal(batch_id, round_), secrets.token_hex(8)
         try:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
+from msgspec import Struct, field
 
 from inference.batch import layout, rows
 from inference.batch.rows import Row, RowStatus
@@ -21,8 +21,7 @@ from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, P
 _MAX_RACES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """The rows of one shard, in order of index."""
 
     rows: tuple[Row, ...]
@@ -61,8 +60,7 @@ class Part:
         return cls(tuple(map(rows.decode, data.splitlines())), etag)
 
 
-@dataclass(frozen=True, slots=True)
-class PartCounts:
+class PartCounts(Struct, frozen=True):
     """What a part's metadata says of its rows, so that nobody reads a part to count."""
 
     shard: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from inference.batch.layout import QueueName
 from inference.storage import BlobStore, MessageQueue
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from inference.fetch.poster import Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One receipt of a queue message, as the host hands it over."""
 
     body: bytes
@@ -28,8 +28,7 @@ class Delivery:
         return self.dequeue_count > 1
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPin:
+class ModelPin(Struct, frozen=True):
     """The model version that a whole batch is scored with."""
 
     name: str
@@ -79,8 +78,7 @@ Clock = Callable[[], datetime]
 Random = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(Struct, frozen=True):
     """The containers of the batch path."""
 
     manifests: BlobStore
@@ -88,8 +86,7 @@ class Stores:
     deadletters: BlobStore
 
 
-@dataclass(frozen=True, slots=True)
-class Queues:
+class Queues(Struct, frozen=True):
     """The queues that the batch path sends to."""
 
     manifests: MessageQueue

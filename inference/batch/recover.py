@@ -5,8 +5,7 @@ It never raises for what a message says: nothing watches over a poison queue. It
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
@@ -28,8 +27,7 @@ MAX_RECOVERIES = 10
 _MAX_MANIFEST_DELIVERIES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Struct, frozen=True):
     """Works off poison queues."""
 
     queues: Queues

@@ -7,8 +7,10 @@ lost half way and carried on. It refuses to re-open a row twice for one round.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from inference import telemetry
 from inference.batch import layout
@@ -29,8 +31,7 @@ from inference.storage import PreconditionFailed
 _MAX_RACES = 10
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What a replay or a purge did, or with `is_dry_run` would do."""
 
     is_dry_run: bool = False
@@ -54,8 +55,7 @@ class Outcome:
         return replace(wanted, limit=wanted.limit - self.count) if self.count < wanted.limit else None
 
 
-@dataclass(frozen=True, slots=True)
-class Operations:
+class Operations(Struct, frozen=True):
     """Works on dead letters."""
 
     stores: Stores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from inference.errors import DeadlineExceeded, InferenceError, Unavailable
 from inference.settings import BatchSettings
@@ -11,8 +11,7 @@ from inference.settings import BatchSettings
 INTERNAL_ERROR = "internal_error"
 
 
-@dataclass(frozen=True, slots=True)
-class RowError:
+class RowError(Struct, frozen=True):
     """Why an item failed, as its row says it."""
 
     code: str
@@ -20,15 +19,13 @@ class RowError:
     retryable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
+class Final(Struct, frozen=True):
     """The item has failed."""
 
     error: RowError
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(Struct, frozen=True):
     """The item is tried again, `wait_seconds` from now at the earliest."""
 
     error: RowError
@@ -37,8 +34,7 @@ class Again:
     is_charged: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often and how slowly items are tried."""
 
     max_attempts: int

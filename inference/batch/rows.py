@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from inference.batch.ports import ModelPin
 from inference.batch.retry import Again, Final, RowError
@@ -30,8 +31,7 @@ class RowStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One item's outcome so far."""
 
     index: int
@@ -72,8 +72,7 @@ class Row:
         return self.round, self.turn
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """What an attempt was part of: when, by which model, in which trace."""
 
     at: str

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 
 from inference import telemetry
 from inference.batch.concurrency import end
@@ -32,16 +32,14 @@ _DRAIN_SECONDS = 10.0
 _DEADLINE_SLACK_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """A row to score, with the url that its redacted form stands for."""
 
     row: Row
     url: str
 
 
-@dataclass(slots=True)
-class Outcomes:
+class Outcomes(Struct):
     """What came out, by index; an item that was not begun, or was given back, is in neither."""
 
     predictions: dict[int, Any] = field(default_factory=dict)
@@ -62,8 +60,7 @@ class Outcomes:
         return not self.predictions and not self.failures
 
 
-@dataclass(frozen=True, slots=True)
-class ShardScoring:
+class ShardScoring(Struct, frozen=True):
     """Scores items of one shard at a time."""
 
     scorer: Scorer

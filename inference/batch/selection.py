@@ -6,11 +6,12 @@ It refuses to change any.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from inference.batch import layout
 from inference.batch.callbacks import redact_callback
@@ -19,8 +20,7 @@ from inference.redaction import OMITTED, redact_text
 from inference.storage import BlobNotFound, BlobProperties, BlobStore
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a dead letter stands: its blob, and its line there."""
 
     name: str
@@ -39,8 +39,7 @@ class Place:
         return cls(name, int(line))
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
+class DeadLetterFilter(Struct, frozen=True):
     """Which dead letters are meant; nothing given means all."""
 
     batch_id: str | None = None
@@ -66,8 +65,7 @@ class DeadLetterFilter:
         return self.since is None or datetime.fromisoformat(letter["last_at"]) >= self.since
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterPage:
+class DeadLetterPage(Struct, frozen=True):
     """Some dead letters, and the token of the next ones when there may be more."""
 
     records: list[dict[str, Any]]

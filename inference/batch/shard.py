@@ -7,8 +7,9 @@ time that has a final row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
+from msgspec import Struct
+from msgspec.structs import replace
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
@@ -29,8 +30,7 @@ from inference.errors import ErrorThresholdExceeded, ManifestNotFound, WorkerLos
 from inference.settings import BatchSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """Everything read for one message."""
 
     record: BatchRecord
@@ -46,8 +46,7 @@ class Shard:
         return Agenda.of(self.part, self.message)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardWorker:
+class ShardWorker(Struct, frozen=True):
     """Works off shard messages."""
 
     stores: Stores

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from itertools import batched
 from pathlib import PurePosixPath
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from inference.batch.account import Account
 from inference.batch.manifest import Item, read_item, read_items
@@ -24,8 +25,7 @@ _ITEMS_AT_ONCE = 500
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A manifest ready to be read, once or again; `key` changes when what is read changes."""
 
     key: str

@@ -9,9 +9,11 @@ import asyncio
 import heapq
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from inference.batch import layout
 from inference.batch.burials import Burials
@@ -24,8 +26,7 @@ from inference.batch.survey import BatchState, Ended, Survey
 from inference.errors import BatchNotFound
 
 
-@dataclass(frozen=True, slots=True)
-class BatchStatus:
+class BatchStatus(Struct, frozen=True):
     """How far a batch is."""
 
     batch_id: str
@@ -48,8 +49,7 @@ class BatchStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the contract's form; what cannot be told is left out."""
-        value = {name: getattr(self, name) for name in self.__slots__}
-        value["errors"] = dict(self.errors)
+        value = {**asdict(self), "errors": dict(self.errors)}
         value = {name: part for name, part in value.items() if part is not None}
         return {**value, "links": links(self.batch_id)}
 
@@ -63,8 +63,7 @@ def links(batch_id: str) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Statuses:
+class Statuses(Struct, frozen=True):
     """Computes statuses."""
 
     stores: Stores

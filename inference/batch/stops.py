@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 from inference.batch import layout
 from inference.batch.retry import RowError, describe
@@ -21,8 +22,7 @@ _REASONS: dict[str, type[InferenceError]] = {kind.code: kind for kind in (BatchC
 _LOOK_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """The latest round that ends early, and why."""
 
     round: int

@@ -9,10 +9,10 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from inference import telemetry
 from inference.batch import layout
@@ -56,15 +56,13 @@ _TEXTS = ("batch_id", "model", "callback_url")
 _NUMBERS = ("mini_batch_size", "error_threshold", "max_retries")
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """An accepted batch."""
 
     batch_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Submissions:
+class Submissions(Struct, frozen=True):
     """Accepts manifests."""
 
     stores: Stores

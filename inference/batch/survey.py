@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
 import orjson
+from msgspec import Struct, field
 
 from inference.batch import layout
 from inference.batch.parts import PartCounts, PartStore
@@ -32,8 +32,7 @@ class BatchState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """The sum of a batch's parts at one moment."""
 
     total: int
@@ -134,8 +133,7 @@ class Summary(Record, frozen=True, kw_only=True):
         return {**{name: str(number) for name, number in numbers.items()}, **texts}
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """What the properties of `summary.json` say."""
 
     state: BatchState

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(slots=True, eq=False)
-class Work[T]:
+
+class Work[T](Struct, eq=False):
     """One piece of work. `future.cancel()` succeeds until a core has begun it."""
 
     call: Callable[[], T]

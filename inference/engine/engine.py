@@ -11,9 +11,10 @@ import contextvars
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from inference.deadline import Deadline
 from inference.engine.core_pool import CorePool
@@ -25,15 +26,13 @@ from inference.errors import DeadlineExceeded, Overloaded
 COMPANY_RUNS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(Struct, frozen=True):
     """The right to compute: made by `Engine.admit` or `Engine.admit_batch` only."""
 
     interactive: bool
 
 
-@dataclass(slots=True)
-class Computed[T]:
+class Computed[T](Struct):
     """What a piece of work returned, and the seconds it waited for a core."""
 
     value: T

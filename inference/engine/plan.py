@@ -6,8 +6,10 @@ It refuses to measure anything: timings go in, a plan comes out, so that each ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 #: A second session costs memory, and timings on a shared machine differ by some percent from themselves: less than
 #: this is no gain.
@@ -32,8 +34,7 @@ BATCH_SIZES = (4,)
 type Origin = Literal["default", "tuned", "declared"]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionPlan:
+class ExecutionPlan(Struct, frozen=True):
     """How one model runs."""
 
     #: Cores of one run while others wait or compute.
@@ -55,8 +56,7 @@ class ExecutionPlan:
         return self.idle_threads != self.threads or self.spinning
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True):
     """What `[execution]` of model.toml fixes; None is left to the timings."""
 
     threads: int | None = None
@@ -69,8 +69,7 @@ class Declared:
         return None not in (self.threads, self.max_batch)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One way to run that is worth timing."""
 
     threads: int
@@ -79,8 +78,7 @@ class Candidate:
     spinning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """What one candidate took."""
 
     candidate: Candidate

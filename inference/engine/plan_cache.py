@@ -11,11 +11,11 @@ import platform
 import secrets
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 import orjson
+from msgspec.structs import asdict
 
 from inference.engine.plan import ExecutionPlan
 

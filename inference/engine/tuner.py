@@ -12,8 +12,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, get_args
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from inference.engine.heap import give_back_freed_memory
 from inference.engine.measurement import Interrupted, OpenRun, measure
@@ -47,8 +49,7 @@ ROUNDS = 3
 MAX_PAUSE_SECONDS = 600.0
 
 
-@dataclass(slots=True, eq=False)
-class _Pending:
+class _Pending(Struct, eq=False):
     """A model whose plan is not settled yet."""
 
     model: weakref.ref[Tunable]

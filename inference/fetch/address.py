@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
 from typing import Final
+
+from msgspec import Struct
 
 from inference.fetch.ranges import DENIED, PLATFORM, IPNetwork
 from inference.settings import Network
@@ -54,8 +55,7 @@ def is_public(address: IPAddress) -> bool:
     return address not in _DENIED and address.is_global  # is_global: what IANA reserves after this list was made
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRule:
+class AddressRule(Struct, frozen=True):
     """Public addresses on the scheme's own port, besides the exceptions of INFERENCE_FETCH_ALLOW."""
 
     allow: tuple[Network, ...] = ()

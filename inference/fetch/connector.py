@@ -11,19 +11,18 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 
 from aiohttp import AddrInfoType, ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from msgspec import Struct
 
 from inference.errors import UrlNotAllowed
 from inference.fetch.address import AddressRule, IPAddress, parse_address
 
 
-@dataclass(slots=True)
-class Pin:
+class Pin(Struct):
     """Where the request of the current task may connect to."""
 
     host: str
@@ -31,7 +30,7 @@ class Pin:
     addresses: tuple[IPAddress, ...]
     is_standard_port: bool
     #: Whether a connection was opened for this request, rather than one taken from the pool.
-    has_dialled: bool = field(default=False, init=False)
+    has_dialled: bool = False
 
 
 _pin: ContextVar[Pin] = ContextVar("pin")

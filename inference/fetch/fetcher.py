@@ -10,10 +10,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
+from msgspec import Struct
 
 from inference.errors import DeadlineExceeded, ImageTooLarge, OriginBroken, OriginTimeout, UrlNotAllowed
 from inference.fetch.client import DNS_TIMEOUT_SECONDS, GuardedClient
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Redirect:
+class _Redirect(Struct, frozen=True):
     """An answer that names another place: its Location as sent."""
 
     location: str | None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import aiohttp
+from msgspec import Struct
 
 from inference.errors import UrlNotAllowed
 from inference.fetch.client import DNS_TIMEOUT_SECONDS, GuardedClient
@@ -21,8 +21,7 @@ from inference.fetch.url import Target
 from inference.settings import FetchLimits, UrlPrefix
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came back."""
 
     status: int

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from inference.errors import DeadlineExceeded
 
 
-@dataclass(slots=True)
-class _Origin:
+class _Origin(Struct):
     semaphore: asyncio.Semaphore
     #: Fetches that hold or await a slot.
     users: int = 0

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import quote, urljoin
 
+from msgspec import Struct
 from yarl import URL
 
 from inference.errors import OriginBroken, UrlNotAllowed
@@ -44,8 +44,7 @@ class _Malformed(Exception):
     """No url at all, or one that parsers read differently."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A url that may be fetched if its addresses are permitted."""
 
     scheme: str

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Annotated, Any
 
 import orjson
-from msgspec import Meta
+from msgspec import Meta, Struct
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
@@ -36,16 +35,14 @@ _TEXT_FIELD_BYTES = 64 * 1024
 _MAX_JSON_VALUES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """One image or text of a request, with the caller's id for it."""
 
     source: Source
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
+class ScoreRequest(Struct, frozen=True):
     """All images or texts of one request."""
 
     inputs: list[Input]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from inference.http.messages import Request

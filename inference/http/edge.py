@@ -12,9 +12,9 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from itertools import groupby
 from typing import Any
+
+from msgspec.structs import asdict
 
 from inference.errors import ModelNotFound, ModelUnavailable
 from inference.http.messages import Request, Response, json_response

@@ -8,16 +8,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass, field
 from importlib.resources import files
+
+from msgspec import Struct, field
 
 _FILES = files("inference.http.static")
 _SCRIPT = re.compile(r'<script src="([a-z-]+\.js)"></script>')
 _STYLE = re.compile(r'<link rel="stylesheet" href="([a-z-]+\.css)">')
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One HTML page as it is served."""
 
     html: bytes
@@ -35,8 +35,7 @@ def load_page(name: str) -> Page:
     return Page(body, _policy(scripts.hashes, styles.hashes), f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
-@dataclass(frozen=True, slots=True)
-class _Inline:
+class _Inline(Struct, frozen=True):
     """Replaces a reference to a file by its text and notes the hash of that text."""
 
     tag: str

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import AbstractContextManager
 from typing import Any
 
+from msgspec.structs import asdict
+
 from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine
@@ -80,7 +82,7 @@ def _reply(score: Score, identity: str) -> dict[str, Any]:
         "model": score.model,
         "version": score.version,
         "task": score.task,
-        **({} if score.image is None else {"image": score.image}),
+        **({} if score.image is None else {"image": asdict(score.image)}),
         "predictions": score.predictions,
         "timings_ms": score.timings.as_dict(),
     }

@@ -6,10 +6,10 @@ It refuses half images: what is truncated or broken is InvalidImage, whatever pa
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
@@ -46,8 +46,7 @@ _UPRIGHT = {
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedImage:
+class DecodedImage(Struct, frozen=True, eq=False):
     """An image as a viewer shows it."""
 
     #: Mode RGB, loaded; both sides divided by `reduced_by` and rounded up. What only resizes it needs no array of it.

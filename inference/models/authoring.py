@@ -10,8 +10,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from inference.errors import ModelNotFound, ModelUnavailable
 from inference.models.catalog import is_model_name, is_version
@@ -26,8 +27,7 @@ from inference.models.signature import Signature
 from inference.models.spec import resolve_spec
 
 
-@dataclass(frozen=True, slots=True)
-class NewVersion:
+class NewVersion(Struct, frozen=True):
     """What a version is to be made from."""
 
     #: An ONNX file; or a folder with model.onnx and everything that belongs to it (weights, labels, score.py, …).
@@ -43,8 +43,7 @@ class NewVersion:
     golden: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MadeVersion:
+class MadeVersion(Struct, frozen=True):
     """What came of it. It is published when the inspection has no problem."""
 
     version: ModelVersion

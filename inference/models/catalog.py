@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct, field
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
 from inference.schema import Misfit, Table, read
@@ -43,8 +42,7 @@ class Serving(Table, frozen=True):
     canary: Canary | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """One published state of a version: other files under the same number are another release."""
 
     name: str
@@ -56,8 +54,7 @@ class Release:
         return f"{self.name}:{self.version}"
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedModel:
+class PublishedModel(Struct, frozen=True):
     """A model that has a published version, or whose folder cannot be read."""
 
     name: str
@@ -109,8 +106,7 @@ class PublishedModel:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(Struct, frozen=True):
     """Every published model, by name."""
 
     models: Mapping[str, PublishedModel] = field(default_factory=dict)

@@ -5,9 +5,9 @@ It refuses to fetch and to count bytes: whoever lets an image in has done so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from inference.image import decode
@@ -18,8 +18,7 @@ from inference.settings import ImageSettings
 from inference.telemetry import Stage, Timings, stage
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
+class PreparedImage(Struct, frozen=True):
     """What a model is given of an image, and what its reply says of it."""
 
     #: 1 x C x H x W or 1 x H x W x C, in the model's dtype.

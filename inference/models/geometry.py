@@ -5,16 +5,14 @@ It refuses to touch pixels: numbers in, numbers out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from inference.models.spec import ImageSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """The whole upright image, and how many times smaller the pixels are that the model was given of it."""
 
     width: int
@@ -23,8 +21,7 @@ class Frame:
     reduced_by: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Struct, frozen=True):
     """Where the whole image is drawn on the canvas, in pixels of the canvas; it may reach beyond."""
 
     #: Width, height of the image.

@@ -6,9 +6,9 @@ It refuses to publish or to change anything, but for the file it is asked to sco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable
@@ -25,8 +25,7 @@ from inference.settings import ImageSettings
 from inference.telemetry import Timings
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One step and how it went."""
 
     step: str
@@ -36,8 +35,7 @@ class Finding:
     problem: str | None = None
 
 
-@dataclass(slots=True)
-class Inspection:
+class Inspection(Struct):
     """All steps that were taken; the last one is the one that failed, if any did."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -49,8 +47,7 @@ class Inspection:
         return self.findings[-1].problem if self.findings else None
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredFile:
+class ScoredFile(Struct, frozen=True):
     """What a model makes of one file: the tensors of its run, and its predictions."""
 
     inputs: Mapping[str, NDArray[Any]]

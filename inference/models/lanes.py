@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, cast
+
+from msgspec import Struct, field
 
 from inference.engine.plan import ExecutionPlan
 from inference.models.session_factory import SessionFactory, Way
 
 
-@dataclass(frozen=True, slots=True)
-class Lanes:
+class Lanes(Struct, frozen=True):
     """onnxruntime's sessions of one model, by one plan; exchanged as a whole."""
 
     #: None until there is one: as many runs at once as there are callers, with the session's own threads.

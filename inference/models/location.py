@@ -6,14 +6,14 @@ It refuses to connect, and urls that carry a secret: access is the identity's or
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from inference.storage import InvalidBlobName, check_blob_name
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerLocation:
+class ContainerLocation(Struct, frozen=True):
     """A container of an account, and where in it the repository begins."""
 
     #: The account's blob endpoint, without the slash that follows.

@@ -9,9 +9,10 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from inference.errors import SettingsError
 from inference.models.blob_source import BlobSource
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from inference.storage.azure import AzureStorage
 
 
-@dataclass(frozen=True, slots=True)
-class CacheChoice:
+class CacheChoice(Struct, frozen=True):
     """Where versions from a container are kept: the folder ("" for the default one) and how much it may hold."""
 
     folder: str

@@ -6,7 +6,8 @@ It refuses to guess an output's role from its shape: its name tells it, or `mode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from inference.models.declaration import (
     Activation,
@@ -51,8 +52,7 @@ _BOXES: dict[Decoder, tuple[BoxFormat, BoxUnits]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSpec:
+class OutputSpec(Struct, frozen=True):
     """What the outputs mean. `name` is the one that holds the scores; None for tasks that read several or none."""
 
     name: str | None
@@ -67,8 +67,7 @@ class OutputSpec:
         return self.labels[index] if self.labels else str(index)
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionSpec:
+class DetectionSpec(Struct, frozen=True):
     """How boxes come out of the outputs."""
 
     decoder: Decoder

@@ -10,8 +10,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable, NotFound
@@ -39,8 +40,7 @@ _MAX_CANDIDATES = 3
 type _Key = tuple[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelState:
+class ModelState(Struct, frozen=True):
     """What is known of one version of a model in this process."""
 
     name: str

@@ -10,8 +10,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from inference.errors import ModelNotFound, ModelUnavailable
 from inference.models.catalog import (
@@ -30,8 +31,7 @@ from inference.models.manifest import MANIFEST_NAME, FileStamp, read_manifest_by
 __all__ = ["ModelRepository", "ModelVersion", "parse_reference"]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelVersion:
+class ModelVersion(Struct, frozen=True):
     """One published version of a model: where it lies, and the sha256 of the manifest that vouches for it."""
 
     name: str
@@ -39,7 +39,7 @@ class ModelVersion:
     path: Path
     manifest_sha256: str
     #: What the files looked like when they were compared with the manifest; None when no one has done so yet.
-    stamps: Mapping[str, FileStamp] | None = field(default=None, compare=False, repr=False)
+    stamps: Mapping[str, FileStamp] | None = None
 
     def __str__(self) -> str:
         return f"{self.name}:{self.version}"

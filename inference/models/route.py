@@ -6,15 +6,15 @@ It refuses to load anything, and to keep state about callers: a canary's choice 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from inference.errors import InferenceError
 from inference.models.session import ModelSession
 from inference.models.session_cache import Slot
 
 
-@dataclass(slots=True)
-class Route:
+class Route(Struct):
     """What serves a name, or one of its versions, now."""
 
     stable: Slot | None = None

@@ -13,8 +13,9 @@ import weakref
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable
@@ -49,8 +50,7 @@ IDLE_LANE_FACTOR = 1
 type State = Literal["unloaded", "loading", "ready", "failed"]
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
+class Slot(Struct, eq=False):
     """One release's place: loading, then ready or failed; empty again once it was dropped."""
 
     release: Release

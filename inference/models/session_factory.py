@@ -12,12 +12,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
+from msgspec import Struct
 
 from inference.errors import ModelUnavailable
 from inference.models.manifest import MODEL_NAME, FileStamp, verify_unchanged
@@ -38,8 +38,7 @@ _DISK_FACTOR = 3
 _ABANDONED_SECONDS = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How a session runs."""
 
     threads: int
@@ -47,8 +46,7 @@ class Way:
     spinning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFactory:
+class SessionFactory(Struct, frozen=True):
     """The sessions of one version."""
 
     version: ModelVersion

@@ -6,8 +6,9 @@ It refuses to interpret them: `inference.models.spec` says what they mean.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 #: onnxruntime's names of element types → numpy's; https://onnxruntime.ai/docs/api/python/api_summary.html
 _DTYPES = {
@@ -20,8 +21,7 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(Struct, frozen=True):
     """One input or output."""
 
     name: str
@@ -31,8 +31,7 @@ class TensorInfo:
     shape: tuple[int | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """All inputs and outputs, in the graph's order."""
 
     inputs: tuple[TensorInfo, ...]

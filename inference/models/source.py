@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from inference.errors import ModelUnavailable
 from inference.models.catalog import Catalog, Release
@@ -21,8 +22,7 @@ def _nothing() -> None:
     return
 
 
-@dataclass(frozen=True, slots=True)
-class LocalVersion:
+class LocalVersion(Struct, frozen=True):
     """A version whose files are on this machine for as long as somebody holds it."""
 
     version: ModelVersion

@@ -5,8 +5,9 @@ It refuses a declaration that contradicts the model: better no model than one th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from inference.models.declaration import (
     Color,
@@ -29,8 +30,7 @@ DEFAULT_PAD = 114
 _IMAGE_DTYPES = ("float32", "float16", "uint8")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
+class ImageSpec(Struct, frozen=True):
     """How upright RGB pixels become the input tensor: a channel's value is pixel * gain + bias."""
 
     width: int
@@ -48,8 +48,7 @@ class ImageSpec:
     pad: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(Struct, frozen=True):
     """All that the stages around a run need to know about a model."""
 
     task: ServedTask

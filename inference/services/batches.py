@@ -6,7 +6,8 @@ It refuses to be imported before it is needed: the storage SDK takes a good part
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from inference.batch.account import Account
 from inference.batch.account_images import AccountFetcher
@@ -30,8 +31,7 @@ from inference.storage.azure import AzureStorage
 _MODELS = "models"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPart:
+class BatchPart(Struct, frozen=True):
     """The batch path, open."""
 
     routes: Mapping[str, Handler]

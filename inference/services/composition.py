@@ -10,9 +10,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
 
 from inference import __version__, exporters, settings
 from inference.batch.layout import WORK_QUEUES, poison
@@ -80,8 +81,7 @@ _PROTOCOL_ROUTES = (
 _PAGE_ROUTES = ("openapi", "docs", "ui")
 
 
-@dataclass(slots=True)
-class Services:
+class Services(Struct):
     """What `function_app.py` calls, by name of route and of queue, and what must be closed at the end."""
 
     routes: Mapping[str, Handler]

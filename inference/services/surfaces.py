@@ -6,7 +6,8 @@ It refuses to be imported before one of them is asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from inference import __version__
 from inference.engine import Engine
@@ -18,8 +19,7 @@ from inference.models.registry import ModelRegistry
 from inference.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Surface:
+class Surface(Struct, frozen=True):
     """Handlers by name of route."""
 
     routes: Mapping[str, Handler]

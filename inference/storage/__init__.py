@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct, field
 
 #: The `if_match` of a write that must create the blob (HTTP `If-None-Match: *`).
 ABSENT = ""
@@ -44,8 +45,7 @@ class PreconditionFailed(Exception):
     """The blob's ETag is not the one asked for: somebody else wrote it first, or we did and the reply was lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlobProperties:
+class BlobProperties(Struct, frozen=True):
     """What a listing says of a blob."""
 
     name: str
@@ -55,8 +55,7 @@ class BlobProperties:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """A blob read whole."""
 
     data: bytes

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest, ItemRejected, TooManyInputs
@@ -21,8 +21,7 @@ from inference.settings import ImageSettings
 from inference.telemetry import Timings
 
 
-@dataclass(frozen=True, slots=True)
-class ImageDecoder:
+class ImageDecoder(Struct, frozen=True):
     """Decodes the images of one request; `timings` collects what the stages took."""
 
     images: ImageSettings

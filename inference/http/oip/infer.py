@@ -6,7 +6,8 @@ It refuses to postprocess: callers of this protocol get the model's own outputs.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from inference import telemetry
 from inference.deadline import Deadline
@@ -31,8 +32,7 @@ from inference.telemetry import Stage, Timings, record_stage, stage
 _HEADER_LENGTH = HEADER_LENGTH.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much one request may ask."""
 
     requests: RequestLimits
@@ -40,8 +40,7 @@ class Limits:
     fetch: FetchLimits
 
 
-@dataclass(frozen=True, slots=True)
-class _Inferred:
+class _Inferred(Struct, frozen=True):
     response: Response
     batch_size: int
     compute_input: int

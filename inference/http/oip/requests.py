@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
@@ -35,8 +34,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=1024)]
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
+class RequestedOutput(Struct, frozen=True):
     """One output that the caller names, and how it wants it."""
 
     name: str
@@ -45,8 +43,7 @@ class RequestedOutput:
     classes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(Struct, frozen=True):
     """What one request asks for."""
 
     id: str | None

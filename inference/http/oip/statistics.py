@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+
+class Durations(Struct, frozen=True):
     """Nanoseconds of one successful request."""
 
     queue: int
@@ -25,8 +25,7 @@ class Durations:
     compute_output: int
 
 
-@dataclass(slots=True)
-class _Duration:
+class _Duration(Struct):
     count: int = 0
     ns: int = 0
 
@@ -50,8 +49,7 @@ def _totals() -> _Totals:
     return defaultdict(_Duration)
 
 
-@dataclass(slots=True)
-class _Version:
+class _Version(Struct):
     last_inference_ms: int = 0
     inference_count: int = 0
     totals: _Totals = field(default_factory=_totals)

@@ -6,20 +6,20 @@ It refuses data that does not fill its shape exactly, and values that its dataty
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
-from struct import Struct
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import BYTES, DTYPES, FP16
 
 #: A BYTES element's length stands before it.
-_LENGTH = Struct("<I")
+_LENGTH = struct.Struct("<I")
 
 #: Elements of one BYTES input: an element of no bytes takes four of the body, and two hundred here.
 MAX_ELEMENTS = 1_000_000
@@ -27,8 +27,7 @@ MAX_ELEMENTS = 1_000_000
 type Elements = list[str] | list[memoryview]
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Struct, frozen=True):
     """One input of a request."""
 
     name: str

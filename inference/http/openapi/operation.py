@@ -6,8 +6,9 @@ It refuses to know any particular route.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from inference.errors import InferenceError
 from inference.http.openapi import failures
@@ -15,8 +16,7 @@ from inference.http.openapi import failures
 type Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One method of one route."""
 
     id: str

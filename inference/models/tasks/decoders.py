@@ -6,11 +6,11 @@ They refuse outputs of another shape, and do not look at values: `inference.mode
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from inference.errors import InferenceFailed
@@ -26,8 +26,7 @@ type Rows = NDArray[np.intp]
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 
 
-@dataclass(frozen=True, slots=True)
-class Proposals:
+class Proposals(Struct, frozen=True):
     """What a detector proposes, before any threshold."""
 
     #: n x classes; n x 1 where `classes` tells the class of each.
@@ -38,8 +37,7 @@ class Proposals:
     classes: Array | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a decoder is told about the model."""
 
     image: ImageSpec

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from inference.batch import rows
 from inference.batch.agenda import Agenda, follow_up, judge
@@ -21,7 +20,7 @@ MESSAGE = ShardMessage(batch_id="b", shard=0, offset=0, bytes=1, first=0, count=
 
 
 def part(*changes: dict[str, object]) -> Part:
-    return Part(tuple(replace(Row(index, str(index), "u"), **change) for index, change in enumerate(changes)))  # type: ignore[arg-type]
+    return Part(tuple(replace(Row(index, str(index), "u"), **change) for index, change in enumerate(changes)))
 
 
 def indexes(listed: tuple[Row, ...]) -> list[int]:

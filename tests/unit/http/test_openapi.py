@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import fields
 
 import function_app
 from inference.batch.burials import BuriedMessage

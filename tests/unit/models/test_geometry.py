@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from inference.models.declaration import Resize
 from inference.models.geometry import Frame, Placement, place, to_frame

@@ -10,10 +10,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from inference.engine.plan import default_plan
 from inference.errors import ModelNotFound, ModelUnavailable
