@@ -7,7 +7,6 @@ budget of a few seconds, and a cold start should pay only for what the first cal
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -94,9 +93,9 @@ async def poll_models() -> None:
 
 
 def _build() -> Services:
-    # Imports make no garbage, and looking for it takes time; what they make stays, and no collection looks at it again.
-    gc.disable()
-    try:
+    from inference.imports import importing
+
+    with importing():
         from inference.engine.heap import share_one_heap
 
         # Before the imports that follow start threads of their own.
@@ -104,6 +103,3 @@ def _build() -> Services:
         from inference import services
 
         return services.build(os.environ)
-    finally:
-        gc.freeze()
-        gc.enable()

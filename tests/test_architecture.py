@@ -24,7 +24,7 @@ LAYERS = (
     ("storage", "exporters"),
     ("telemetry", "deadline", "draining", "schema"),
     ("settings", "redaction"),
-    ("errors",),
+    ("errors", "imports"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

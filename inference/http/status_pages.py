@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.errors import InferenceError, ModelUnavailable
 from inference.http.messages import Request, Response, json_response
 from inference.http.statuses import status_of
 from inference.models.registry import ModelRegistry
 from inference.models.repository import parse_reference
-from inference.models.session import ModelSession
+
+if TYPE_CHECKING:
+    from inference.models.session import ModelSession
 
 
 class StatusRoutes:
@@ -75,7 +77,7 @@ class StatusRoutes:
         if self._loading is not None and not self._loading.done():
             return {"model": model, "state": "loading"}
         outcome = await self._loaded(model)
-        if isinstance(outcome, ModelSession):
+        if not isinstance(outcome, InferenceError):
             # It serves, and so is ready, though something newer may have been refused.
             problem = self._registry.problem(*parse_reference(model))
             reason = {"reason": problem} if problem is not None else {}
@@ -92,4 +94,4 @@ class StatusRoutes:
 def _is_warm(loading: asyncio.Task[list[ModelSession | InferenceError]]) -> bool:
     if loading.cancelled() or loading.exception() is not None:
         return False
-    return all(isinstance(outcome, ModelSession) for outcome in loading.result())
+    return not any(isinstance(outcome, InferenceError) for outcome in loading.result())

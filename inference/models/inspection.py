@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable
 from inference.models.encoded_image import prepare_image
 from inference.models.golden import INPUT_NAME, check_golden
-from inference.models.loading import load_session, read_version_manifest
+from inference.models.loading import load_session
 from inference.models.manifest import SCRIPT_NAME, Manifest, verify_files
 from inference.models.postprocess import postprocess
 from inference.models.repository import ModelVersion
 from inference.models.session import ModelSession
 from inference.models.signature import TensorInfo
 from inference.models.tasks.text import decode_text, encode_text
+from inference.models.verification import read_version_manifest
 from inference.settings import ImageSettings
 from inference.telemetry import Timings
 

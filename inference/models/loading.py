@@ -5,7 +5,6 @@ It refuses a version whose files are not exactly those of its manifest, and a se
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from inference.engine.heap import give_back_freed_memory
@@ -13,14 +12,9 @@ from inference.errors import ModelUnavailable
 from inference.models.declaration import DECLARATION_NAME, Declaration, parse_declaration
 from inference.models.golden import check_golden
 from inference.models.manifest import (
-    MANIFEST_NAME,
     SCRIPT_NAME,
     Manifest,
-    check_sizes,
-    parse_manifest,
     read_listed_file,
-    read_manifest_bytes,
-    verify_files,
     verify_unchanged,
 )
 from inference.models.repository import ModelVersion, naming
@@ -29,6 +23,7 @@ from inference.models.session import ModelSession
 from inference.models.session_factory import SessionFactory, Way
 from inference.models.signature import Signature, read_signature
 from inference.models.spec import resolve_spec
+from inference.models.verification import read_version_manifest, verified
 
 DEFAULT_LABELS_NAME = "labels.txt"
 MAX_DECLARATION_BYTES = 1 << 20
@@ -46,16 +41,6 @@ def load_ready_session(
     check_golden(session, manifest)
     give_back_freed_memory()
     return session
-
-
-def read_version_manifest(version: ModelVersion) -> Manifest:
-    """Return the manifest that the version was looked up with. Raises ModelUnavailable when it is another one now."""
-    data = read_manifest_bytes(version.path)
-    if hashlib.sha256(data).hexdigest() != version.manifest_sha256:
-        raise ModelUnavailable(f"{MANIFEST_NAME}: it changed since the version was looked up.")
-    manifest = parse_manifest(data)
-    check_sizes(manifest)
-    return manifest
 
 
 def read_model_signature(version: ModelVersion) -> Signature:
@@ -79,9 +64,10 @@ def load_session(
     CPU to wake up faster; `score_scripts` allows a version to be served by its own code. Raises ModelUnavailable with
     the file and the reason.
     """
+    version = verified(version)
+    stamps = version.stamps or {}
     with naming(version):
         manifest = read_version_manifest(version)
-        stamps = version.stamps or verify_files(version.path, manifest)
         declared, labels = _read_declaration(version, manifest)
         if SCRIPT_NAME in manifest.files:
             script = _load_script(version, manifest, declared, labels, is_allowed=score_scripts)

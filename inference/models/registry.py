@@ -10,20 +10,21 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable, NotFound
 from inference.models.catalog import SERVING_NAME, PublishedModel, Release, parse_reference
-from inference.models.loading import load_ready_session
 from inference.models.repository import ModelVersion
 from inference.models.route import Route, renewed
-from inference.models.session import ModelSession
 from inference.models.session_cache import RETRY_FAILED_AFTER_SECONDS, SessionCache, Slot, State
 from inference.models.source import ModelSource
 from inference.models.watch import RepositoryWatch
+
+if TYPE_CHECKING:
+    from inference.models.session import ModelSession
 
 __all__ = ["ModelRegistry", "ModelState", "State"]
 
@@ -64,7 +65,7 @@ class ModelRegistry:
         source: ModelSource,
         executor: Executor,
         *,
-        load: Callable[[ModelVersion], ModelSession] = load_ready_session,
+        load: Callable[[ModelVersion], ModelSession],
         pinned: Iterable[str] = (),
         memory_bytes: int = 1 << 40,
         poll_seconds: float = 0.0,

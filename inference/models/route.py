@@ -6,12 +6,15 @@ It refuses to load anything, and to keep state about callers: a canary's choice 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from inference.errors import InferenceError
-from inference.models.session import ModelSession
 from inference.models.session_cache import Slot
+
+if TYPE_CHECKING:
+    from inference.models.session import ModelSession
 
 
 class Route(Struct):

@@ -13,17 +13,18 @@ import weakref
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from inference import telemetry
 from inference.errors import InferenceError, ModelUnavailable
 from inference.models.catalog import Release
-from inference.models.loading import load_ready_session
 from inference.models.repository import ModelVersion
-from inference.models.session import ModelSession
 from inference.models.source import LocalVersion, ModelSource
+
+if TYPE_CHECKING:
+    from inference.models.session import ModelSession
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class SessionCache:
         source: ModelSource,
         executor: Executor,
         *,
-        load: Callable[[ModelVersion], ModelSession] = load_ready_session,
+        load: Callable[[ModelVersion], ModelSession],
         memory_bytes: int,
         retry_failed_after_seconds: float = RETRY_FAILED_AFTER_SECONDS,
         clock: Callable[[], float] = time.monotonic,

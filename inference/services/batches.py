@@ -20,9 +20,11 @@ from inference.fetch import Poster
 from inference.http.batches import BatchRoutes
 from inference.http.deadletters import DeadLetterRoutes
 from inference.http.messages import Handler
+from inference.models.registry import ModelRegistry
 from inference.pinned import PinnedScorer
-from inference.scorer import Fetches, Scorer
+from inference.scorer import Fetches
 from inference.services.places import Places
+from inference.services.scoring import build_scorer
 from inference.settings import Settings
 from inference.storage.azure import AzureStorage
 
@@ -58,17 +60,17 @@ class BatchPart(Struct, frozen=True):
 
 def build_batches(
     chosen: Settings,
+    registry: ModelRegistry,
     engine: Engine,
     fetcher: Fetches,
-    score_with: Callable[[Fetches], Scorer],
     draining: Draining,
     own_hosts: list[str],
 ) -> BatchPart:
-    """Build the batch path; `score_with` makes a scorer of a fetcher. Raises SettingsError."""
+    """Build the batch path. Raises SettingsError."""
     storage = AzureStorage.connect(chosen.storage)
     account = Account(storage.blob_endpoint, storage.blobs)
     poster = Poster(chosen.fetch, chosen.callbacks.allow, own_hosts=own_hosts)
-    scorer = score_with(AccountFetcher(fetcher, account, chosen.fetch.max_image_bytes))
+    scorer = build_scorer(chosen, registry, engine, AccountFetcher(fetcher, account, chosen.fetch.max_image_bytes))
     batches = BatchService(
         _open_stores(storage),
         _open_queues(storage),

@@ -1,6 +1,6 @@
-"""Builds what scoring needs, and says how everything else is built when it is asked for.
+"""Builds what loads models, and says how everything else is built when it is asked for.
 
-It refuses to import what a first score does not need.
+It refuses to import what nobody has asked for, and what a load needs before the model's files were read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -19,28 +19,20 @@ from inference import __version__, exporters, settings
 from inference.batch.layout import WORK_QUEUES, poison
 from inference.draining import Draining, end_process
 from inference.engine import Engine, available_cores
-from inference.engine.plan_cache import PlanCache
-from inference.engine.tuner import Tuner, TuningMode
 from inference.errors import NotFound, SettingsError
 from inference.http.messages import Handler
 from inference.http.models import ModelRoutes
-from inference.http.score import ScoreRoutes
 from inference.http.status_pages import StatusRoutes
-from inference.models.loading import load_ready_session
 from inference.models.opening import CacheChoice, open_source
 from inference.models.registry import ModelRegistry
-from inference.models.repository import ModelVersion
-from inference.models.runtime import choose_providers, name_runtime
-from inference.models.session import ModelSession
-from inference.scorer import Fetches, Scorer
-from inference.services.later import Closable, Later, Routed, route_later
+from inference.services.later import Closable, Later, Routed, Surface, route_later
+from inference.services.loading import ModelLoading
 from inference.settings import Settings
 
 if TYPE_CHECKING:
     from inference.batch.ports import Delivery
     from inference.fetch import Fetcher
     from inference.services.batches import BatchPart
-    from inference.services.surfaces import Surface
 
 _log = logging.getLogger("inference.services")
 
@@ -89,6 +81,7 @@ class Services(Struct):
     draining: Draining
     status_routes: StatusRoutes
     registry: ModelRegistry
+    scoring: Later[Surface]
     batches: Later[BatchPart]
     prepares_storage: bool
     closers: list[Callable[[], Awaitable[None]]]
@@ -98,10 +91,11 @@ class Services(Struct):
 
         A model that is long in coming must not keep a user's first message from its queue.
         """
-        if not self.prepares_storage:
-            await self.status_routes.load()
-            return
         loading = asyncio.ensure_future(self.status_routes.load())
+        await self.scoring.get()
+        if not self.prepares_storage:
+            await loading
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(_MODELS_FIRST_SECONDS):
                 await asyncio.wait({loading})
@@ -137,39 +131,32 @@ def build(environ: Mapping[str, str]) -> Services:
     engine = Engine(chosen.engine.cores or available_cores(), chosen.engine.max_waiting, end_process)
     loader = ThreadPoolExecutor(max_workers=_LOADER_THREADS, thread_name_prefix="models")
     served = (chosen.models.default_model, *chosen.models.warm_models)
-    tuner, load = _build_loading(chosen, engine)
-    registry = _build_registry(chosen, loader, load, served)
+    loading = ModelLoading(chosen, engine)
+    registry = _build_registry(chosen, loader, loading, served)
     own_hosts = [environ[name] for name in _OWN_HOST_VARIABLES if environ.get(name)]
     fetcher = Later(partial(_build_fetcher, chosen, own_hosts))
     late_fetcher = _LateFetcher(fetcher)
-    score_with = partial(
-        Scorer,
-        registry,
-        engine,
-        default_model=chosen.models.default_model,
-        images=chosen.images,
-        fetch_limits=chosen.fetch,
-    )
+    scoring = Later(partial(_build_scoring, chosen, registry, engine, late_fetcher))
     status_routes, draining = StatusRoutes(registry, served, __version__), Draining()
-    batches = Later(partial(_build_batches, chosen, engine, late_fetcher, score_with, draining, own_hosts))
+    batches = Later(partial(_build_batches, chosen, registry, engine, late_fetcher, draining, own_hosts))
     models = ModelRoutes(registry)
     routes: dict[str, Handler] = {
-        "score": ScoreRoutes(score_with(late_fetcher), engine, chosen.requests).score,
         "list_models": models.list,
         "show_model": models.show,
         "reload_model": models.reload,
         "health": status_routes.health,
         "ready": status_routes.ready,
         "version": status_routes.version,
+        **_route_all(scoring, ("score",)),
         **_route_all(batches, _BATCH_ROUTES),
         **_route_all(Later(partial(_build_protocol, chosen, registry, engine, status_routes.ready)), _PROTOCOL_ROUTES),
         **_route_all(Later(_build_pages), _PAGE_ROUTES),
     }
     queues = [*WORK_QUEUES, *map(poison, WORK_QUEUES)]
-    closers = [_closing(engine, loader, tuner), _closing_later(fetcher), _closing_later(batches), registry.close]
+    closers = [_closing(engine, loader, loading), _closing_later(fetcher), _closing_later(batches), registry.close]
     deliveries = {queue: _deliver_later(batches, queue) for queue in queues}
     prepares = chosen.batch.prepare_storage
-    return Services(routes, deliveries, draining, status_routes, registry, batches, prepares, closers)
+    return Services(routes, deliveries, draining, status_routes, registry, scoring, batches, prepares, closers)
 
 
 class _LateFetcher:
@@ -182,29 +169,15 @@ class _LateFetcher:
         return await (await self._fetcher.get()).fetch(url, deadline_seconds=deadline_seconds)
 
 
-def _build_loading(chosen: Settings, engine: Engine) -> tuple[Tuner, Callable[[ModelVersion], ModelSession]]:
-    """Return the tuner, and how the registry loads a version."""
-    providers = choose_providers(chosen.engine.execution_providers)
-    plans = PlanCache(chosen.engine.plan_cache, name_runtime(providers))
-    tuner = Tuner(cast("TuningMode", chosen.engine.tuning), engine.cores, plans, engine.is_quiet)
-
-    def load(version: ModelVersion) -> ModelSession:
-        session = load_ready_session(version, score_scripts=chosen.models.score_scripts, providers=providers)
-        tuner.offer(session)
-        return session
-
-    return tuner, load
-
-
 def _build_registry(
-    chosen: Settings, loader: ThreadPoolExecutor, load: Callable[[ModelVersion], ModelSession], served: tuple[str, ...]
+    chosen: Settings, loader: ThreadPoolExecutor, loading: ModelLoading, served: tuple[str, ...]
 ) -> ModelRegistry:
     models = chosen.models
     try:
         return ModelRegistry(
             open_source(models.repository, chosen.storage, CacheChoice(models.cache, models.cache_bytes), loader),
             loader,
-            load=load,
+            load=loading.load,
             pinned=served,
             memory_bytes=models.memory_bytes,
             poll_seconds=models.poll_seconds,
@@ -220,17 +193,23 @@ def _build_fetcher(chosen: Settings, own_hosts: list[str]) -> Fetcher:
     return Fetcher(chosen.fetch, own_hosts=own_hosts)
 
 
+def _build_scoring(chosen: Settings, registry: ModelRegistry, engine: Engine, fetcher: _LateFetcher) -> Surface:
+    from inference.services.scoring import build_scoring
+
+    return build_scoring(chosen, registry, engine, fetcher)
+
+
 def _build_batches(
     chosen: Settings,
+    registry: ModelRegistry,
     engine: Engine,
-    fetcher: Fetches,
-    score_with: Callable[[Fetches], Scorer],
+    fetcher: _LateFetcher,
     draining: Draining,
     own_hosts: list[str],
 ) -> BatchPart:
     from inference.services.batches import build_batches
 
-    return build_batches(chosen, engine, fetcher, score_with, draining, own_hosts)
+    return build_batches(chosen, registry, engine, fetcher, draining, own_hosts)
 
 
 def _build_protocol(chosen: Settings, registry: ModelRegistry, engine: Engine, is_ready: Handler) -> Surface:
@@ -256,9 +235,9 @@ def _deliver_later(batches: Later[BatchPart], queue: str) -> Callable[[Delivery]
     return deliver
 
 
-def _closing(engine: Engine, loader: ThreadPoolExecutor, tuner: Tuner) -> Callable[[], Awaitable[None]]:
+def _closing(engine: Engine, loader: ThreadPoolExecutor, loading: ModelLoading) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
-        await asyncio.to_thread(tuner.close)
+        await asyncio.to_thread(loading.close)
         engine.close()
         loader.shutdown(wait=False, cancel_futures=True)
 

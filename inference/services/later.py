@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from msgspec import Struct
+
 from inference.http.messages import Handler, Request, Response
+from inference.imports import importing
 
 
 class Routed(Protocol):
@@ -15,6 +18,12 @@ class Routed(Protocol):
     @property
     def routes(self) -> Mapping[str, Handler]:
         """Its handlers, by name of route."""
+
+
+class Surface(Struct, frozen=True):
+    """Handlers by name of route."""
+
+    routes: Mapping[str, Handler]
 
 
 class Closable(Protocol):
@@ -38,8 +47,12 @@ class Later[T]:
         if self.built is None:
             async with self._building:
                 if self.built is None:
-                    self.built = await asyncio.to_thread(self._build)
+                    self.built = await asyncio.to_thread(self._import_and_build)
         return self.built
+
+    def _import_and_build(self) -> T:
+        with importing():
+            return self._build()
 
 
 def route_later[P: Routed](part: Later[P], name: str) -> Handler:

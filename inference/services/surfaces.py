@@ -5,10 +5,6 @@ It refuses to be imported before one of them is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from msgspec import Struct
-
 from inference import __version__
 from inference.engine import Engine
 from inference.http.messages import Handler
@@ -16,13 +12,8 @@ from inference.http.oip import OipRoutes
 from inference.http.oip.infer import Limits
 from inference.http.pages import PageRoutes
 from inference.models.registry import ModelRegistry
+from inference.services.later import Surface
 from inference.settings import Settings
-
-
-class Surface(Struct, frozen=True):
-    """Handlers by name of route."""
-
-    routes: Mapping[str, Handler]
 
 
 def build_protocol(chosen: Settings, registry: ModelRegistry, engine: Engine, is_ready: Handler) -> Surface:

@@ -64,7 +64,7 @@ async def test_version_on_disk_is_refused(
 ) -> None:
     make, reason = (ANYWHERE | ON_DISK)[case]
     make_bad(local, make)
-    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor)
+    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor, load=load_ready_session)
 
     await assert_refused(registry, reason, tmp_path)
     assert capfd.readouterr().err == ""
@@ -77,7 +77,7 @@ async def test_version_in_a_container_is_refused(
     make, reason = ANYWHERE[case]
     make_bad(local, make)
     await upload(local, blobs)
-    registry = ModelRegistry(new_source(), executor)
+    registry = ModelRegistry(new_source(), executor, load=load_ready_session)
 
     await assert_refused(registry, reason, tmp_path)
     await registry.close()
@@ -86,7 +86,7 @@ async def test_version_in_a_container_is_refused(
 async def test_version_without_a_manifest_is_not_there(local: Path, executor: ThreadPoolExecutor) -> None:
     write_version(local, pixels_as_logits(), name="bad")
     write_version(local, pixels_as_logits(), name="bad", version="2").path.joinpath(MANIFEST_NAME).unlink()
-    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor)
+    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor, load=load_ready_session)
 
     assert (await registry.get("bad")).version.version == "1"
     with pytest.raises(ModelVersionNotFound):
@@ -98,7 +98,7 @@ async def test_file_that_is_written_while_it_is_loaded_is_refused(
     local: Path, executor: ThreadPoolExecutor, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = write_version(local, weighted_model("weights.bin"), name="bad", files={"weights.bin": bytes(16)})
-    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor)
+    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor, load=load_ready_session)
     create = onnxruntime.InferenceSession
 
     def create_while_it_is_written(*arguments: Any, **options: Any) -> Any:
@@ -132,7 +132,7 @@ async def test_versions_swapped_under_their_numbers_are_other_releases(
 ) -> None:
     write_version(local, pixels_as_logits(), name="tiny", labels=["a", "b", "c", "d"])
     write_version(local, pixels_as_logits(), name="tiny", version="2")
-    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor)
+    registry = ModelRegistry(FolderSource(ModelRepository(local), executor), executor, load=load_ready_session)
     assert (await registry.get("tiny")).spec.output.labels == ()
     folder = local / "tiny"
     (folder / "1").rename(folder / "x")

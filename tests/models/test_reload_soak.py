@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np, psutil
 from onnx import TensorProto, helper, numpy_helper
 from inference.models.publication import remove_version_folder
+from inference.models.loading import load_ready_session
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.source import FolderSource
@@ -39,7 +40,8 @@ def model(seed):
     )
 
 async def soak(folder, executor, reloads):
-    registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, pinned=["tiny"])
+    source = FolderSource(ModelRepository(folder), executor)
+    registry = ModelRegistry(source, executor, load=load_ready_session, pinned=["tiny"])
     row = {"input": np.ones((1, SIDE), np.float32)}
     for number in range(1, reloads + 1):
         write_version(folder, model(number), version=str(number))

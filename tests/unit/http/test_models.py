@@ -15,6 +15,7 @@ from inference.http.messages import Request, Response
 from inference.http.models import ModelRoutes
 from inference.http.openapi import document
 from inference.http.status_pages import StatusRoutes
+from inference.models.loading import load_ready_session
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.source import FolderSource
@@ -34,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def registry(folder: Path) -> Iterator[ModelRegistry]:
     with ThreadPoolExecutor(2) as executor:
-        yield ModelRegistry(FolderSource(ModelRepository(folder), executor), executor)
+        yield ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load_ready_session)
 
 
 @pytest.fixture

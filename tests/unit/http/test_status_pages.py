@@ -10,6 +10,7 @@ import pytest
 
 from inference.http.messages import Request
 from inference.http.status_pages import StatusRoutes
+from inference.models.loading import load_ready_session
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.session import ModelSession
@@ -32,7 +33,7 @@ class CountingRegistry(ModelRegistry):
 @pytest.fixture
 async def registry() -> AsyncIterator[CountingRegistry]:
     with ThreadPoolExecutor(max_workers=1) as executor:
-        yield CountingRegistry(FolderSource(ModelRepository(MODELS), executor), executor)
+        yield CountingRegistry(FolderSource(ModelRepository(MODELS), executor), executor, load=load_ready_session)
 
 
 async def wait_until_ready(routes: StatusRoutes) -> None:

@@ -40,7 +40,7 @@ def published(folder: Path, model: bytes, inputs: Tensors, outputs: Tensors) -> 
 def test_output_within_the_tolerance_serves(tmp_path: Path, off_by: float) -> None:
     version = published(tmp_path, pixels_as_logits(), {"input": PIXELS}, {"logits": LOGITS * np.float32(1 + off_by)})
 
-    assert load_ready_session(version).version == version
+    assert str(load_ready_session(version).version) == str(version)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def source(folder: Path, executor: ThreadPoolExecutor) -> CountingSource:
 @pytest.fixture
 def new_registry(source: CountingSource, executor: ThreadPoolExecutor, clock: Clock) -> NewRegistry:
     def new_registry(**options: object) -> ModelRegistry:
-        chosen = {"poll_seconds": POLL_SECONDS, "clock": clock, **options}
+        chosen = {"poll_seconds": POLL_SECONDS, "clock": clock, "load": load_ready_session, **options}
         return ModelRegistry(source, executor, **chosen)  # type: ignore[arg-type]
 
     return new_registry

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from inference.draining import Draining
-from inference.models import session_cache
+from inference.models import loading, session_cache
 from inference.models.loading import load_ready_session
 from inference.models.repository import ModelVersion
 from inference.models.session import ModelSession
@@ -48,6 +48,7 @@ def services(steps: Steps, *, prepares_storage: bool = True, draining: Draining 
         draining or Draining(),
         status_routes=parts,
         registry=parts,
+        scoring=parts,
         batches=parts,
         prepares_storage=prepares_storage,
         closers=[],
@@ -121,7 +122,7 @@ async def test_models_whose_loads_do_not_end_hold_up_no_other_model(
             may_end.wait(60)
         return load_ready_session(version, **options)
 
-    monkeypatch.setattr(composition, "load_ready_session", load)
+    monkeypatch.setattr(loading, "load_ready_session", load)
     monkeypatch.setattr(session_cache, "TURN_SECONDS", 0.01)
     environ = {
         "INFERENCE_MODEL_REPOSITORY": str(tmp_path),

@@ -20,6 +20,7 @@ from inference.http.messages import Request, Response
 from inference.http.oip.infer import InferRoutes, Limits
 from inference.http.oip.metadata import describe_config, describe_model
 from inference.http.oip.statistics import Statistics
+from inference.models.loading import load_ready_session
 from inference.models.registry import ModelRegistry
 from inference.models.repository import ModelRepository
 from inference.models.source import FolderSource
@@ -90,7 +91,8 @@ class Service:
 
     def __init__(self, folder: Path, executor: ThreadPoolExecutor, timeout_seconds: float = 60.0) -> None:
         self.engine = Engine(1, 0)
-        self.registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor)
+        source = FolderSource(ModelRepository(folder), executor)
+        self.registry = ModelRegistry(source, executor, load=load_ready_session)
         self.statistics = Statistics()
         limits = Limits(RequestLimits(timeout_seconds=timeout_seconds), ImageSettings(), FetchLimits())
         self.routes = InferRoutes(self.registry, self.engine, self.statistics, limits)

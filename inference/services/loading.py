@@ -1,0 +1,61 @@
+"""How this process loads a version: verified, made a session of, and offered to the tuner.
+
+It refuses to import onnxruntime before there are verified files to run: see `inference.models.verification`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, cast
+
+from inference.engine import Engine
+from inference.engine.plan_cache import PlanCache
+from inference.engine.tuner import Tuner, TuningMode
+from inference.imports import importing
+from inference.models.repository import ModelVersion
+from inference.models.verification import verified
+from inference.settings import Settings
+
+if TYPE_CHECKING:
+    from inference.models.session import ModelSession
+
+
+class ModelLoading:
+    """Loads versions, on any thread; it owns the tuner."""
+
+    def __init__(self, chosen: Settings, engine: Engine) -> None:
+        self._chosen = chosen
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._started: tuple[tuple[str, ...], Tuner] | None = None
+
+    def load(self, version: ModelVersion) -> ModelSession:
+        """Return a session that may serve. Raises ModelUnavailable."""
+        version = verified(version)
+        with importing():
+            from inference.models.loading import load_ready_session
+
+            providers, tuner = self._start()
+        scripts = self._chosen.models.score_scripts
+        session = load_ready_session(version, score_scripts=scripts, providers=providers)
+        tuner.offer(session)
+        return session
+
+    def close(self) -> None:
+        """End what is being timed."""
+        with self._lock:
+            if self._started is not None:
+                self._started[1].close()
+
+    def _start(self) -> tuple[tuple[str, ...], Tuner]:
+        """Return the execution providers and the tuner, which the first load finds out and makes."""
+        from inference.models.runtime import choose_providers, name_runtime
+
+        with self._lock:
+            if self._started is None:
+                wanted = self._chosen.engine
+                providers = choose_providers(wanted.execution_providers)
+                plans = PlanCache(wanted.plan_cache, name_runtime(providers))
+                tuner = Tuner(cast("TuningMode", wanted.tuning), self._engine.cores, plans, self._engine.is_quiet)
+                self._started = providers, tuner
+            return self._started
