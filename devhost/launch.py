@@ -11,7 +11,7 @@ from devhost import console
 from devhost.app_settings import merge_settings, read_local_settings, worker_environment
 from devhost.errors import HostError
 from devhost.host_json import read_host_json
-from devhost.options import HostOptions, reserve_listener
+from devhost.options import HostOptions, read_worker_count, reserve_listener
 from devhost.worker_start import StartedWorker, start_worker
 
 DEFAULT_PORT = 7071
@@ -40,6 +40,7 @@ def launch(
             )
         is_development = merged.get("AZURE_FUNCTIONS_ENVIRONMENT", "Development") == "Development"
         host_json = read_host_json(app_dir / "host.json", is_development=is_development, settings=merged)
+        workers = read_worker_count(merged)
         chosen_port = next(choice for choice in (port, local.port, DEFAULT_PORT) if choice is not None)
         listener = reserve_listener(address or local.address or DEFAULT_ADDRESS, chosen_port)
         options = HostOptions(
@@ -49,14 +50,22 @@ def launch(
             host_json=host_json,
             listener=listener,
             enable_auth=enable_auth,
+            workers=workers,
             functions=functions,
             is_verbose=is_verbose,
         )
-        options.workers  # noqa: B018 -- what is wrong with it is said before a worker is started
-        return _run(options, start_worker(app_dir, options.settings))
+        return _run(options, _start_first_worker(options))
     except HostError as error:
         console.say(str(error))
         return 1
+
+
+def _start_first_worker(options: HostOptions) -> StartedWorker:
+    try:
+        return start_worker(options.app_dir, options.settings)
+    except OSError as error:
+        options.listener.close()
+        raise HostError(f"A worker process could not be started: {error}.") from error
 
 
 def _run(options: HostOptions, first_worker: StartedWorker) -> int:

@@ -23,25 +23,30 @@ class HostOptions(NamedTuple):
     host_json: HostJson
     listener: socket.socket
     enable_auth: bool = False
+    workers: int = 1
     functions: tuple[str, ...] = ()
     is_verbose: bool = False
 
     def integer_setting(self, name: str, default: int) -> int:
         """Read an app setting that is a positive whole number. Raises ConfigurationError."""
-        text = self.settings.get(name) or str(default)
-        if not text.isdecimal() or int(text) < 1:
-            raise ConfigurationError(f"The app setting {name} must be a positive whole number, not '{text}'.")
-        return int(text)
-
-    @property
-    def workers(self) -> int:
-        """How many worker processes run. Raises ConfigurationError."""
-        return min(self.integer_setting("FUNCTIONS_WORKER_PROCESS_COUNT", 1), MAX_WORKERS)
+        return _read_integer(self.settings, name, default)
 
     @property
     def base_url(self) -> str:
         host, port = self.listener.getsockname()[:2]
         return f"http://{'localhost' if host in {'127.0.0.1', '0.0.0.0', '::1', '::'} else host}:{port}"  # noqa: S104
+
+
+def read_worker_count(settings: Mapping[str, str]) -> int:
+    """Return how many worker processes are to run. Raises ConfigurationError."""
+    return min(_read_integer(settings, "FUNCTIONS_WORKER_PROCESS_COUNT", 1), MAX_WORKERS)
+
+
+def _read_integer(settings: Mapping[str, str], name: str, default: int) -> int:
+    text = settings.get(name) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigurationError(f"The app setting {name} must be a positive whole number, not '{text}'.")
+    return int(text)
 
 
 def reserve_listener(address: str, port: int) -> socket.socket:
