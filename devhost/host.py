@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from devhost import console
 from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
+from devhost.errors import HostNotRunning
 from devhost.functions import Function, read_functions
 from devhost.invoker import Invoker, Occasion
 from devhost.messages import Outcome
@@ -124,8 +125,9 @@ class Host:
         if self._azurite is not None:
             await asyncio.to_thread(self._azurite.wait_until_ready)
         self._started.set()
-        # What talks to storage is imported once the app is warm: a core at work beside the worker's would slow it down.
-        await self._warm_for(STORAGE_WAITS_SECONDS)
+        if not any(function.inputs or function.outputs for function in self.functions):
+            # What talks to storage is imported once the app is warm: a core at work beside the worker's slows it down.
+            await self._warm_for(STORAGE_WAITS_SECONDS)
         await asyncio.to_thread(import_module, "devhost.storage_services")
         self._build_storage_services()
         if self.state != "Error":
@@ -175,6 +177,10 @@ class Host:
         console.log("Host shutting down: draining.")
         self.state = "Stopping"
         self.drain()
+        if not self._data_bindings.done():
+            # The start was cut short: what waits for storage would wait for ever.
+            self._data_bindings.set_exception(HostNotRunning("Function host is not running."))
+            self._data_bindings.exception()
         self._pool.announce_stop()
         finishing = asyncio.create_task(self._finish_invocations())
         cut_short = asyncio.create_task(self._stop_now.wait())

@@ -3,9 +3,10 @@
 It knows nothing of HTTP or queues; a trigger calls it and acts on the outcome.
 """
 
+import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -36,7 +37,12 @@ class Invoker:
     """Runs functions in the pool's workers. `data_bindings` may come later than the first invocation."""
 
     def __init__(
-        self, pool: WorkerPool, data_bindings: "Awaitable[DataBindings]", timeout_seconds: float, *, is_verbose: bool
+        self,
+        pool: WorkerPool,
+        data_bindings: "asyncio.Future[DataBindings]",
+        timeout_seconds: float,
+        *,
+        is_verbose: bool,
     ) -> None:
         self._pool = pool
         self._data_bindings = data_bindings
@@ -68,7 +74,7 @@ class Invoker:
     async def _run(self, function: Function, occasion: Occasion, invocation_id: str) -> Outcome:
         inputs = [(function.trigger.name, occasion.value)]
         if function.inputs:
-            inputs += await (await self._data_bindings).read_inputs(function, occasion.binding_data)
+            inputs += await (await asyncio.shield(self._data_bindings)).read_inputs(function, occasion.binding_data)
         invocation = Invocation(
             invocation_id=invocation_id,
             function_id=function.function_id,
@@ -79,7 +85,7 @@ class Invoker:
         )
         outcome = await self._pool.invoke(invocation, self._timeout_seconds)
         if outcome.succeeded and function.outputs:
-            await (await self._data_bindings).write_outputs(function, outcome, occasion.binding_data)
+            await (await asyncio.shield(self._data_bindings)).write_outputs(function, outcome, occasion.binding_data)
         return outcome
 
 

@@ -5,7 +5,12 @@ own first steps.
 """
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from devhost import console
 from devhost.app_settings import merge_settings, read_local_settings, worker_environment
@@ -54,10 +59,26 @@ def launch(
             functions=functions,
             is_verbose=is_verbose,
         )
-        return _run(options, _start_first_worker(options))
+        with _ending_on_signals():
+            return _run(options, _start_first_worker(options))
     except HostError as error:
         console.say(str(error))
         return 1
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGINT end the start, and what it has begun, until the host takes them over."""
+
+    def end(*_: object) -> NoReturn:
+        sys.exit(0)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _start_first_worker(options: HostOptions) -> StartedWorker:
@@ -69,11 +90,16 @@ def _start_first_worker(options: HostOptions) -> StartedWorker:
 
 
 def _run(options: HostOptions, first_worker: StartedWorker) -> int:
-    import asyncio
+    try:
+        import asyncio
 
-    from devhost.host import Host
+        from devhost.host import Host
 
-    async def run() -> int:
-        return await Host(options, first_worker).run()
+        async def run() -> int:
+            return await Host(options, first_worker).run()
 
-    return asyncio.run(run())
+        return asyncio.run(run())
+    finally:
+        # Of a start that did not get to where the host looks after them.
+        first_worker.end()
+        options.listener.close()

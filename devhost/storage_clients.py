@@ -63,7 +63,10 @@ class StorageClients:
     ) -> Service:
         text = self._setting(connection)
         if text is not None:
-            return service.from_connection_string(expand_development_storage(text), **_RETRIES)
+            try:
+                return service.from_connection_string(expand_development_storage(text), **_RETRIES)
+            except ValueError as error:  # its text never quotes the connection string
+                raise ConfigurationError(f"The app setting {connection} is no connection string: {error}") from None
         uri = self._setting(f"{connection}__{kind}ServiceUri")
         account = self._setting(f"{connection}__accountName")
         if uri is None and account is not None:

@@ -16,6 +16,14 @@ class StartedWorker(NamedTuple):
     process: subprocess.Popen[bytes]
     channel: socket.socket
 
+    def end(self) -> None:
+        """Kill the process, unless it has ended, wait for it, and close what led to it."""
+        self.process.kill()
+        self.process.wait()
+        for end in (self.process.stdout, self.process.stderr, self.channel):
+            if end is not None:
+                end.close()
+
 
 def start_worker(app_dir: Path, environment: Mapping[str, str]) -> StartedWorker:
     """Start `python -m devhost.worker`, joined to this process by a socket pair. Raises OSError."""

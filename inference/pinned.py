@@ -12,9 +12,10 @@ from inference import telemetry
 from inference.batch.ports import ModelPin
 from inference.deadline import Deadline
 from inference.engine import Engine
-from inference.errors import InvalidManifest, ModelUnavailable
+from inference.errors import InvalidManifest, InvalidRequest, ModelUnavailable
+from inference.models.postprocess import check_parameters
 from inference.schema import Misfit, read
-from inference.scorer import ScoreParameters, Scorer, Source
+from inference.scorer import ScoreParameters, Scorer, Source, check_source
 
 
 class PinnedScorer:
@@ -29,8 +30,13 @@ class PinnedScorer:
 
         Raises InvalidManifest, ModelNotFound, ModelVersionNotFound, ModelUnavailable.
         """
-        read_parameters(parameters)
+        wanted = read_parameters(parameters)
         session = await self._scorer.session(model)
+        try:
+            check_parameters(session.spec, wanted.as_dict())
+            check_source(Source(url="https://host/"), session)
+        except InvalidRequest as exc:
+            raise InvalidManifest(exc.message) from None
         return ModelPin(session.version.name, session.version.version, session.sha256)
 
     async def score(

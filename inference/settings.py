@@ -165,9 +165,13 @@ class _Group(Struct, frozen=True):
         return cls(**values)
 
     def __repr__(self) -> str:
-        names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
-        shown = [f"{each}={getattr(self, each)!r}" for each, name in names if not _declarations[name].is_secret]
+        shown = [f"{name}={value!r}" for name, value in self.__rich_repr__()]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return what may be shown: all but secrets."""
+        names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
+        return [(each, getattr(self, each)) for each, name in names if not _declarations[name].is_secret]
 
 
 class StorageSettings(_Group, frozen=True):

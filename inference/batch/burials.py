@@ -18,7 +18,7 @@ from inference.batch import layout
 from inference.batch.messages import ManifestMessage
 from inference.batch.ports import Clock, Delivery
 from inference.batch.record import current_trace_id
-from inference.batch.retry import describe
+from inference.batch.retry import RowError, describe
 from inference.errors import StorageUnavailable
 from inference.schema import Record
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
@@ -78,7 +78,7 @@ class Burials:
         self._deadletters = deadletters
         self._clock = clock
 
-    async def bury(self, grave: Grave, delivery: Delivery, error: Exception) -> None:
+    async def bury(self, grave: Grave, delivery: Delivery, error: Exception | RowError) -> None:
         """Write the dead letter, with the history of an earlier one. A redelivery of the same message adds nothing."""
         for _ in range(_MAX_RACES):
             earlier, etag = await self._read(grave.key)
@@ -113,9 +113,9 @@ class Burials:
         await self._deadletters.delete(layout.buried_message(key))
 
     def _record(
-        self, grave: Grave, delivery: Delivery, error: Exception, earlier: BuriedMessage | None
+        self, grave: Grave, delivery: Delivery, error: Exception | RowError, earlier: BuriedMessage | None
     ) -> BuriedMessage:
-        now, why = self._clock().isoformat(), describe(error)
+        now, why = self._clock().isoformat(), error if isinstance(error, RowError) else describe(error)
         past = {"code": earlier.code, "message": earlier.message, "last_at": earlier.last_at} if earlier else None
         encoding: Literal["utf-8", "base64"] = "utf-8"
         try:

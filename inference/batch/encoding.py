@@ -14,9 +14,10 @@ import binascii
 def decode_text(text: bytes) -> bytes:
     """Return the body of a message: decoded when the text is base64, else the text as it is.
 
-    No JSON object is base64, since a brace is not in its alphabet, so the two cannot be mistaken for each other.
+    White space in it is passed over, as .NET's decoder does. No JSON object is base64, since a brace is not in its
+    alphabet, so the two cannot be mistaken for each other.
     """
     try:
-        return base64.b64decode(text.strip(), validate=True)
+        return base64.b64decode(b"".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return text

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from inference import telemetry
 from inference.batch import layout
 from inference.batch.account import Account
-from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable
+from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable, grave_of_work
 from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import Canonicaliser, CanonicalManifest, ShardRange, digest_items, write_canonical
 from inference.batch.concurrency import for_each
@@ -71,10 +71,14 @@ class Expander(Struct, frozen=True):
                 raise
             await self.burials.bury(grave, delivery, exc)
             await self.records.drop_ticket(batch_id)
+            if await self.records.find(batch_id) is None:
+                # A cancel was of this manifest, not of the next one under the id.
+                await self.stores.manifests.delete(layout.stop(batch_id, 0))
             return
         await self._dispatch(record, delivery)
         await self.records.drop_ticket(batch_id)
         await self.burials.forget(grave.key)
+        await self.burials.forget(grave_of_work(layout.QueueName.MANIFESTS, delivery.body, batch_id).key)
 
     async def _establish(self, message: ManifestMessage, batch_id: str, delivery: Delivery) -> BatchRecord:
         """Return the batch's record, made from this message or found to be the same. Raises BatchConflict."""
@@ -102,10 +106,11 @@ class Expander(Struct, frozen=True):
         """
         if record.message_id == delivery.message_id:
             return True
-        return record.asked == message.key and not await self._is_expanded(record)
+        return record.asked == message.key and not await self.is_expanded(record.batch_id)
 
-    async def _is_expanded(self, record: BatchRecord) -> bool:
-        return await self.stores.manifests.properties(layout.expanded(record.batch_id)) is not None
+    async def is_expanded(self, batch_id: str) -> bool:
+        """Tell whether every message of the batch was sent."""
+        return await self.stores.manifests.properties(layout.expanded(batch_id)) is not None
 
     async def _canonicalise(self, message: ManifestMessage, batch_id: str, source: Source) -> CanonicalManifest:
         size = message.mini_batch_size or self.settings.shard_size
@@ -147,7 +152,7 @@ class Expander(Struct, frozen=True):
 
     async def _dispatch(self, record: BatchRecord, delivery: Delivery) -> None:
         """Send every message of the batch that may not have been sent, then note that all were."""
-        if await self._is_expanded(record):
+        if await self.is_expanded(record.batch_id):
             return
 
         async def send(shard: ShardRange) -> None:

@@ -130,9 +130,14 @@ class CsvTable:
     def of_header(cls, line: bytes, number: int) -> CsvTable | None:
         """Return the table that begins with this line, or None when it is no header. Raises InvalidManifest."""
         text = _decode(line.strip(), number)
+        if "\r" in text:
+            raise InvalidManifest(f"line {number}: a carriage return within it; lines end in LF or CRLF.")
         if text.startswith("{") or "://" in text:
             return None
-        columns = [column.strip().lower() for column in next(csv.reader([text]))]
+        try:
+            columns = [column.strip().lower() for column in next(csv.reader([text]))]
+        except csv.Error as exc:
+            raise InvalidManifest(f"line {number}: not CSV ({exc}).") from None
         if "url" not in columns:
             return None
         unknown = [column for column in columns if column not in {"id", "url"}]

@@ -18,7 +18,7 @@ from inference.batch.record import Records
 from inference.batch.retry import INTERNAL_ERROR, RetryPolicy, RowError
 from inference.batch.shard import ShardWorker
 from inference.batch.suspects import Suspects
-from inference.errors import InferenceError, InvalidManifest, InvalidMessage, NotFound, WorkerLost
+from inference.errors import InvalidManifest, InvalidMessage, NotFound, WorkerLost
 from inference.settings import BatchSettings
 
 #: Rounds through the poison queue that a message gets when the cause is ours; with the delays below, over half an hour.
@@ -74,7 +74,8 @@ class Recovery(Struct, frozen=True):
         """Return the batch that an earlier delivery made of this message before it was lost, if it got so far."""
         async for properties in self.records.list():
             batch_id = layout.batch_id_of(properties.name)
-            if batch_id.startswith("m-") and properties.metadata.get("asked") == message.key:
+            is_same = batch_id.startswith("m-") and properties.metadata.get("asked") == message.key
+            if is_same and not await self.expander.is_expanded(batch_id):
                 return batch_id
         return None
 
@@ -97,7 +98,8 @@ class Recovery(Struct, frozen=True):
         if message.recoveries < MAX_RECOVERIES:
             await self._send_again(layout.QueueName.FINISH, message)
             return
-        why = InferenceError("This service failed to finish the batch again and again; a replay of this tries on.")
+        message_text = "This service failed to finish the batch again and again; a replay of this tries on."
+        why = RowError(INTERNAL_ERROR, message_text, retryable=True)
         fresh = message.changed(recoveries=0, quiet_seconds=0.0)
         buried = Delivery(fresh.encode(), delivery.message_id, delivery.dequeue_count)
         await self.burials.bury(grave_of_work(layout.QueueName.FINISH, buried.body, message.batch_id), buried, why)

@@ -14,19 +14,20 @@ from msgspec.structs import replace
 
 from inference import telemetry
 from inference.batch import layout
-from inference.batch.burials import Burials
+from inference.batch.burials import Burials, BuriedMessage
 from inference.batch.canonical import ShardRange
 from inference.batch.deadletters import DeadLetters
 from inference.batch.items import read_lines
 from inference.batch.journals import Journals, Rounds, ShardSelection
-from inference.batch.messages import FinishMessage
+from inference.batch.messages import FinishMessage, ManifestMessage
 from inference.batch.parts import PartStore
 from inference.batch.ports import Queues, Stores
 from inference.batch.record import BatchRecord, Records
 from inference.batch.selection import DeadLetterFilter, DeadLetterReader
 from inference.batch.survey import Survey
+from inference.batch.uploads import keep_images
 from inference.errors import ManifestNotFound, StorageUnavailable
-from inference.storage import PreconditionFailed
+from inference.storage import MAX_MESSAGE_BYTES, PreconditionFailed
 
 _MAX_RACES = 10
 
@@ -90,11 +91,13 @@ class Operations(Struct, frozen=True):
 
     async def export(self, wanted: DeadLetterFilter) -> AsyncIterator[bytes]:
         """Yield the failed items as a manifest (JSON Lines), with the urls as they were submitted."""
+        outcome = Outcome()
         async for batch_id in self._batches(wanted):
-            record = await self.records.find(batch_id)
-            if record is None:
+            record, left = await self.records.find(batch_id), outcome.left_of(wanted)
+            if record is None or left is None:
                 continue
-            async for selection in self._select(record, replace(wanted, batch_id=batch_id), frozenset()):
+            async for selection in self._select(record, replace(left, batch_id=batch_id), frozenset()):
+                outcome.count += len(selection.indexes)
                 where = await record.table_in(self.stores).read(selection.shard)
                 lines = await self._manifest_lines(record, where)
                 yield b"".join(lines[index - where.first] for index in selection.indexes)
@@ -212,10 +215,25 @@ class Operations(Struct, frozen=True):
             if found is None or not found[0].is_replayable or found[0].is_replaying:
                 continue
             buried, etag = found
-            if not outcome.is_dry_run:
-                await self.queues.work(buried.queue).send(buried.replay_body())
-                await self.burials.mark_replaying(buried, etag)
+            if not outcome.is_dry_run and not await self._send_again(buried, etag):
+                continue
             outcome.add(buried.batch_id or "", 0, 1)
+
+    async def _send_again(self, buried: BuriedMessage, etag: str) -> bool:
+        """Send a buried message once more; False for one that fits into no message any more."""
+        body = buried.replay_body()
+        if len(body) <= MAX_MESSAGE_BYTES:
+            await self.queues.work(buried.queue).send(body)
+            await self.burials.mark_replaying(buried, etag)
+            return True
+        message = ManifestMessage.decode(body)
+        if message.images is None or message.batch_id is None:
+            return False
+        # With the batch's id in it, or in base64, it is too long: another message, which is buried by itself.
+        path = await keep_images(self.stores.manifests, message.batch_id, message.images)
+        await self.queues.manifests.send(message.changed(images=None, manifest=path).encode())
+        await self.burials.forget(buried.key)
+        return True
 
     async def _purge_messages(self, wanted: DeadLetterFilter, outcome: Outcome) -> None:
         async for name in self._messages(wanted, outcome):

@@ -53,6 +53,8 @@ class DeadLetterFilter(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.batch_id is not None and not layout.is_batch_id(self.batch_id):
             raise InvalidRequest("batch_id: not the id of a batch.")
+        if self.code == "":
+            raise InvalidRequest("code: empty.")
         if self.since is not None and self.since.tzinfo is None:
             raise InvalidRequest("since: a time zone is missing.")
         if self.limit is not None and self.limit < 1:

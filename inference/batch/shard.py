@@ -26,7 +26,7 @@ from inference.batch.rows import Attempt, Row, RowStatus
 from inference.batch.scoring import Due, Outcomes, ShardScoring
 from inference.batch.stops import Stops, StopWatch, StopWatches
 from inference.batch.suspects import Isolation, Suspects
-from inference.errors import ErrorThresholdExceeded, ManifestNotFound, WorkerLost
+from inference.errors import ErrorThresholdExceeded, InvalidMessage, ManifestNotFound, WorkerLost
 from inference.settings import BatchSettings
 
 
@@ -87,6 +87,8 @@ class ShardWorker(Struct, frozen=True):
     async def _open(self, delivery: Delivery, message: ShardMessage) -> Shard | None:
         """Read what is needed to go on, or return None when there is nothing left to do."""
         record = await self.records.read(message.batch_id)
+        if message.shard >= record.shards:
+            raise InvalidMessage(f"The batch {record.batch_id} has no shard {message.shard}.")
         stored = await self.parts.read(message.batch_id, message.shard)
         if stored and (agenda := Agenda.of(stored, message)).is_empty:
             if delivery.is_redelivery:  # lost after the part was written, perhaps before its dead letters

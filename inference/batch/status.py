@@ -105,8 +105,13 @@ class Statuses(Struct, frozen=True):
         ticket = await self.records.find_ticket(batch_id)
         async for properties in self.burials.list(batch_id):
             found = await self.burials.read(properties.name)
-            if found and not found[0].is_replaying:
-                buried = found[0]
+            if found is None:
+                continue
+            buried = found[0]
+            if buried.is_replaying and ticket is None:
+                ticket = Ticket(batch_id=batch_id, digest=None, total=0, created_at=buried.first_at)
+            # What was submitted since is another manifest, perhaps a repaired one.
+            elif not buried.is_replaying and (ticket is None or ticket.created_at <= buried.last_at):
                 error = {"code": buried.code, "message": buried.message}
                 counts = _counts(ticket, BatchState.FAILED)
                 return BatchStatus(

@@ -6,7 +6,6 @@ It refuses to expand: that is the queue's work, however the manifest came.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
@@ -19,16 +18,17 @@ from inference.batch import layout
 from inference.batch.account import Account
 from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import digest_items
-from inference.batch.expand import digest_batch
+from inference.batch.expand import check_same, digest_batch
 from inference.batch.manifest import read_items
 from inference.batch.messages import ManifestMessage, read_json
 from inference.batch.ports import Clock, Queues, Scorer, Stores
 from inference.batch.record import Records, Ticket
 from inference.batch.source import open_source, read_images
+from inference.batch.uploads import keep_images, keep_payload
 from inference.errors import BatchConflict, InvalidManifest, PayloadTooLarge, UnsupportedMediaType
 from inference.schema import measure_json
 from inference.settings import BatchSettings
-from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
+from inference.storage import MAX_MESSAGE_BYTES
 
 _JSON = "application/json"
 #: Bodies that are a manifest themselves; which form they have is seen from their first bytes. JSON Lines has no
@@ -87,13 +87,13 @@ class Submissions(Struct, frozen=True):
         digest, total = await self._check(message, payload)
         batch_id = message.batch_id or str(uuid.uuid4())
         message = message.changed(batch_id=batch_id, traceparent=telemetry.traceparent())
-        if await self._is_known(batch_id, digest):
+        if await self._is_known(message, batch_id, digest):
             return Submission(batch_id)
-        if message.images is not None and _is_too_long(message, message.images):
-            payload = await asyncio.to_thread(_write_lines, message.images)
+        manifests = self.stores.manifests
         if payload is not None:
-            path = await self._keep(batch_id, payload)
-            message = message.changed(images=None, manifest=path)
+            message = message.changed(manifest=await keep_payload(manifests, batch_id, payload))
+        elif message.images is not None and _is_too_long(message, message.images):
+            message = message.changed(images=None, manifest=await keep_images(manifests, batch_id, message.images))
         await self._take_ticket(Ticket(batch_id=batch_id, digest=digest, total=total, created_at=self._now()))
         await self.queues.manifests.send(message.encode())
         return Submission(batch_id)
@@ -111,12 +111,16 @@ class Submissions(Struct, frozen=True):
         manifest_digest, total = await digest_items(items, limit)
         return digest_batch(message, manifest_digest), total
 
-    async def _is_known(self, batch_id: str, digest: str | None) -> bool:
+    async def _is_known(self, message: ManifestMessage, batch_id: str, digest: str | None) -> bool:
         """Tell whether the batch exists with this content. Raises BatchConflict when it has other content."""
         record = await self.records.find(batch_id)
-        if record is None or digest is None:
+        if record is None:
             return False
-        _refuse_other(batch_id, record.digest, digest)
+        if digest is None:
+            source = await open_source(message, self.stores.manifests, self.account)
+            await check_same(record, message, source, self.settings.max_manifest_items)
+        else:
+            _refuse_other(batch_id, record.digest, digest)
         return True
 
     async def _take_ticket(self, ticket: Ticket) -> None:
@@ -125,15 +129,6 @@ class Submissions(Struct, frozen=True):
         earlier = await self.records.find_ticket(ticket.batch_id)
         if earlier and earlier.digest and ticket.digest:
             _refuse_other(ticket.batch_id, earlier.digest, ticket.digest)
-
-    async def _keep(self, batch_id: str, payload: bytes) -> str:
-        """Write the manifest beside the queue, under a name that only this content has, and return its path."""
-        path = f"{layout.UPLOADS}{batch_id}/{hashlib.sha256(payload).hexdigest()[:16]}"
-        try:
-            await self.stores.manifests.write(path, payload, if_match=ABSENT)
-        except PreconditionFailed:
-            return path
-        return path
 
     def _now(self) -> str:
         return self.clock().isoformat()
@@ -185,10 +180,6 @@ def _is_too_long(message: ManifestMessage, images: Iterable[object]) -> bool:
         if total > MAX_MESSAGE_BYTES:
             return True
     return len(message.encode()) > MAX_MESSAGE_BYTES
-
-
-def _write_lines(images: Iterable[object]) -> bytes:
-    return b"\n".join(map(orjson.dumps, images))
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from inference.cli import batch, deadletter, model
-from inference.cli.failure import Failure
+from inference.cli.failure import ExitCode, Failure
 from inference.cli.score import score
 from inference.cli.start import start
 
@@ -56,3 +56,7 @@ def run() -> None:
     except Failure as failure:
         print(f"onnxfn: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
+    except (OSError, UnicodeError) as error:
+        # A file that cannot be written, a disk that is full, a key or a terminal without the characters.
+        print(f"onnxfn: {error}", file=sys.stderr)
+        sys.exit(ExitCode.WORK_FAILED)

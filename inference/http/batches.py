@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import orjson
+
 from inference.batch.service import BatchService
 from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.compression import unpack
@@ -32,7 +34,9 @@ class BatchRoutes:
                 " manifests and submit a pointer to it."
             )
         content_type = request.media_type
-        if request.is_json:
+        if request.says_nothing_of_its_type and _is_lines(request.body):
+            content_type = "application/x-ndjson"
+        elif request.is_json:
             # Manifests of other types are read as a stream, which sees gzip by itself.
             request, content_type = unpack(request, self._limits), "application/json"
         elif not content_type:
@@ -64,6 +68,16 @@ class BatchRoutes:
         batch_id = request.path["batch_id"]
         rows = self._batches.results(batch_id, is_table=wanted == "csv")
         return Response(200, await collect(rows), {"content-type": _FORMATS[wanted]})
+
+
+def _is_lines(body: bytes) -> bool:
+    """Tell JSON Lines, whose first line is an item, from a message of JSON."""
+    first = body.lstrip().partition(b"\n")[0]
+    try:
+        value = orjson.loads(first)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and "url" in value
 
 
 async def collect(chunks: AsyncIterator[bytes]) -> bytes:

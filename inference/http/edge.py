@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
-from inference.errors import InferenceError, SettingsError
+from inference.errors import InferenceError, InvalidRequest, SettingsError
 from inference.http.messages import Handler, Request, Response, json_response
 from inference.http.statuses import status_of
 
@@ -64,6 +64,8 @@ async def respond(route: str, handler: Handler, request: Request) -> Response:
 
 async def _answer(route: str, handler: Handler, request: Request) -> Response:
     try:
+        if not request.body and "transfer-encoding" in request.headers:
+            raise InvalidRequest("The Functions host passes on no body in chunks; send it with a Content-Length.")
         return await _handle(handler, request)
     except SettingsError as exc:
         # Names of settings and their bad values are for the operator's log, not for callers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from inference.http.messages import Request
 from inference.schema import Misfit, Table, read
 
 _MAX_CONTROL_BYTES = 64 * 1024
+_CODE = re.compile(r"[a-z][a-z_]*")
 
 
 class Selection(Table, frozen=True):
@@ -33,6 +35,8 @@ class Selection(Table, frozen=True):
 
 def read_selection(request: Request) -> Selection:
     """Return the body of a replay or a purge; an empty one means everything. Raises as `read_control` does."""
+    if misplaced := request.query.keys() & {"batch_id", "since", "limit", "dry_run"}:
+        raise InvalidRequest(f"{min(misplaced)}: it belongs in the body, as JSON.")
     if request.body and not request.is_json and not request.says_nothing_of_its_type:
         raise UnsupportedMediaType("The selection must be JSON.")
     return read_control(Selection, request.body)
@@ -50,12 +54,18 @@ def read_control[T: Struct](kind: type[T], body: bytes, *, max_bytes: int = _MAX
         raise InvalidRequest(f"{exc}.") from None
 
 
+def _read_code(query: Mapping[str, str]) -> str | None:
+    """Return the error's code; the platform's own parameter of this name is a key, which has other characters."""
+    code = query.get("code", "")
+    return code if _CODE.fullmatch(code) else None
+
+
 def read_filter(query: Mapping[str, str]) -> DeadLetterFilter:
     """Return the filter in a query. Raises InvalidRequest."""
     return DeadLetterFilter(
         batch_id=query.get("batch_id") or None,
-        code=query.get("code") or None,
-        since=read_time(query.get("since")),
+        code=_read_code(query),
+        since=read_time(query.get("since") or None),
         limit=read_count(query, "limit"),
         after=query.get("next") or None,
     )
@@ -73,7 +83,7 @@ def read_count(query: Mapping[str, str], name: str) -> int | None:
 
 def read_time(text: str | None) -> datetime | None:
     """Return an ISO 8601 time with its zone. Raises InvalidRequest."""
-    if not text:
+    if text is None:
         return None
     try:
         # A "+" of the zone that was not percent-encoded arrives as a space.

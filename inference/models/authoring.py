@@ -73,7 +73,12 @@ def make_version(wanted: NewVersion, repository: Path) -> MadeVersion:
             write_golden(staging, scored.inputs, arrays)
             inspection = _seal(draft)
         if inspection.problem is None:
-            staging.rename(target)
+            try:
+                staging.rename(target)
+            except OSError:
+                if target.exists():  # somebody else made it meanwhile
+                    raise VersionExists from None
+                raise
         return MadeVersion(ModelVersion(wanted.name, version, target, ""), declaration, inspection, scored)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +37,7 @@ from inference.models.manifest import (
 from inference.models.repository import ModelVersion
 from inference.models.source import LocalVersion
 from inference.models.verified_file import VerifiedFile
-from inference.storage import BlobNotFound, BlobStore, PreconditionFailed
+from inference.storage import BlobNotFound, BlobProperties, BlobStore, BlobUnreadable, PreconditionFailed
 
 #: Between looks at whether another process has filled the entry that this one wants too.
 _LOOK_SECONDS = 0.1
@@ -79,7 +79,7 @@ class BlobSource:
         """Return what is published now: a listing (5,000 names a call), and each `serving.toml` that is new."""
         releases: dict[str, list[Release]] = {}
         serving: dict[str, str] = {}
-        async for blob in self._blobs.list(self._prefix):
+        async for blob in self._list():
             match blob.name.removeprefix(self._prefix).split("/"):
                 case [name, version, last] if last == MANIFEST_NAME and is_model_name(name) and is_version(version):
                     releases.setdefault(name, []).append(Release(name, version, blob.etag))
@@ -107,6 +107,13 @@ class BlobSource:
     async def close(self) -> None:
         """Close the connection to the container."""
         await self._on_close()
+
+    async def _list(self) -> AsyncIterator[BlobProperties]:
+        try:
+            async for blob in self._blobs.list(self._prefix):
+                yield blob
+        except BlobUnreadable as exc:
+            raise ModelUnavailable(f"The model repository cannot be read: {exc}.") from None
 
     async def _read_serving(self, name: str, etag: str) -> bytes | None:
         if (name, etag) in self._serving:

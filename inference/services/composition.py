@@ -246,7 +246,8 @@ def _closing(engine: Engine, loader: ThreadPoolExecutor, loading: ModelLoading) 
 
 def _closing_later[P: Closable](part: Later[P]) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
-        if part.built is not None:
-            await part.built.close()
+        built = await part.settled()
+        if built is not None:
+            await built.close()
 
     return close

@@ -38,17 +38,30 @@ class Later[T]:
 
     def __init__(self, build: Callable[[], T]) -> None:
         self._build = build
-        self._building = asyncio.Lock()
-        #: None until it was needed.
-        self.built: T | None = None
+        self._building: asyncio.Task[T] | None = None
+        self._built: T | None = None
 
     async def get(self) -> T:
         """Return the part. Raises what its constructor raises, and tries again the next time."""
-        if self.built is None:
-            async with self._building:
-                if self.built is None:
-                    self.built = await asyncio.to_thread(self._import_and_build)
-        return self.built
+        if self._built is None:
+            if self._building is None:
+                self._building = asyncio.get_running_loop().create_task(self._build_on_thread())
+            # A caller that leaves must not have the part built twice.
+            return await asyncio.shield(self._building)
+        return self._built
+
+    async def settled(self) -> T | None:
+        """Return the part if it was needed, waiting for it while it is being built; None if there is none."""
+        if self._building is not None:
+            await asyncio.wait({self._building})
+        return self._built
+
+    async def _build_on_thread(self) -> T:
+        try:
+            self._built = await asyncio.to_thread(self._import_and_build)
+        finally:
+            self._building = None
+        return self._built
 
     def _import_and_build(self) -> T:
         with importing():

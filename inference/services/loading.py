@@ -6,11 +6,13 @@ It refuses to import onnxruntime before there are verified files to run: see `in
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from inference.engine import Engine
 from inference.engine.plan_cache import PlanCache
 from inference.engine.tuner import Tuner, TuningMode
+from inference.errors import ShuttingDown
 from inference.imports import importing
 from inference.models.repository import ModelVersion
 from inference.models.verification import verified
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
     from inference.models.session import ModelSession
 
 
+class _Started(NamedTuple):
+    """What the first load imports, finds out and makes."""
+
+    load: Callable[..., ModelSession]
+    providers: tuple[str, ...]
+    tuner: Tuner
+
+
 class ModelLoading:
     """Loads versions, on any thread; it owns the tuner."""
 
@@ -27,35 +37,37 @@ class ModelLoading:
         self._chosen = chosen
         self._engine = engine
         self._lock = threading.Lock()
-        self._started: tuple[tuple[str, ...], Tuner] | None = None
+        self._started: _Started | None = None
+        self._is_closed = False
 
     def load(self, version: ModelVersion) -> ModelSession:
-        """Return a session that may serve. Raises ModelUnavailable."""
+        """Return a session that may serve. Raises ModelUnavailable, ShuttingDown."""
         version = verified(version)
-        with importing():
-            from inference.models.loading import load_ready_session
-
-            providers, tuner = self._start()
+        started = self._started or self._start()
         scripts = self._chosen.models.score_scripts
-        session = load_ready_session(version, score_scripts=scripts, providers=providers)
-        tuner.offer(session)
+        session = started.load(version, score_scripts=scripts, providers=started.providers)
+        started.tuner.offer(session)
         return session
 
     def close(self) -> None:
         """End what is being timed."""
         with self._lock:
+            self._is_closed = True
             if self._started is not None:
-                self._started[1].close()
+                self._started.tuner.close()
 
-    def _start(self) -> tuple[tuple[str, ...], Tuner]:
-        """Return the execution providers and the tuner, which the first load finds out and makes."""
-        from inference.models.runtime import choose_providers, name_runtime
+    def _start(self) -> _Started:
+        with importing():
+            from inference.models.loading import load_ready_session
+            from inference.models.runtime import choose_providers, name_runtime
 
         with self._lock:
+            if self._is_closed:
+                raise ShuttingDown
             if self._started is None:
                 wanted = self._chosen.engine
                 providers = choose_providers(wanted.execution_providers)
                 plans = PlanCache(wanted.plan_cache, name_runtime(providers))
                 tuner = Tuner(cast("TuningMode", wanted.tuning), self._engine.cores, plans, self._engine.is_quiet)
-                self._started = providers, tuner
+                self._started = _Started(load_ready_session, providers, tuner)
             return self._started

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -37,7 +36,10 @@ class Call:
     #: The text of the queue message that is sent, released or deleted.
     text: str = ""
     status: int = 0
-    number: int = -1
+    #: A call that was answered has a larger one than all that were answered before it.
+    number: float = -1
+    #: The number of the next answer when the call came.
+    begun: float = 0
     #: The texts of the messages that a receive handed out.
     received: list[str] = field(default_factory=list)
 
@@ -93,7 +95,7 @@ class Tape:
         self._sent: set[str] = set()
         #: ETags of the blobs that a write is known of.
         self._etags: set[str] = set()
-        self._numbers = itertools.count()
+        self._next = 0
 
     def about(self, batch_id: str) -> list[Call]:
         """Return the calls about one batch."""
@@ -103,7 +105,7 @@ class Tape:
         self, service: str, upstream: str, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Call:
         """Note a call that has come."""
-        call = Call(service, upstream, method, target, _metadata_of(headers))
+        call = Call(service, upstream, method, target, _metadata_of(headers), begun=self._next)
         if service == "queue":
             message = _MESSAGE.search(target)
             call.text = self._texts.get(unquote(message[1]), "") if message else _read_text(body)
@@ -133,7 +135,8 @@ class Tape:
             if etag not in self._etags:
                 self._etags.add(etag)
                 account = urlsplit(call.target).path.split("/")[1]
-                self._append(Call("blob", call.upstream, "PUT", f"/{account}/{quote(name)}", metadata, status=201))
+                write = Call("blob", call.upstream, "PUT", f"/{account}/{quote(name)}", metadata, status=201)
+                self._insert(write, since=call.begun)
         self._append(call)
 
     def _end_queue(self, call: Call, body: bytes) -> None:
@@ -152,11 +155,23 @@ class Tape:
         self._append(call)
 
     def _append(self, call: Call) -> None:
-        call.number = next(self._numbers)
+        call.number = self._next
+        self._next += 1
         self.calls.append(call)
         if call.is_whole_write:
             self.written.add(call.name)
         self._by_batch[call.batch_id].append(call)
+
+    def _insert(self, write: Call, *, since: float) -> None:
+        """Note a write that a call has shown which came then: what was answered since may have replaced it."""
+        answered = (call for call in self.calls if call.number >= since)
+        later = next((call for call in answered if call.is_whole_write and call.name == write.name), None)
+        if later is None:
+            self._append(write)
+            return
+        write.number = later.number - 0.5
+        for calls in (self.calls, self._by_batch[write.batch_id]):
+            calls.insert(calls.index(later), write)
 
 
 def _shown(call: Call, headers: Mapping[str, str], body: bytes) -> Iterator[tuple[str, str, Mapping[str, str]]]:

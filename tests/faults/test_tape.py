@@ -66,6 +66,17 @@ def test_what_is_known_is_not_written_again_by_a_read() -> None:
     assert methods(tape) == [("PUT", 201), ("GET", 200), ("PUT", 412), ("GET", 404)]
 
 
+def test_a_write_that_a_late_answer_shows_stands_before_the_one_that_replaced_it() -> None:
+    tape = Tape()
+    tape.begin("blob", "", "PUT", PART, {"x-ms-meta-pending": "1"}, b"")
+    read = tape.begin("blob", "", "GET", PART, {}, b"")
+    tape.end(begin_write(tape), 201, {"ETag": '"0x2"'}, b"")
+    tape.end(read, 200, {"ETag": '"0x1"', "x-ms-meta-pending": "1"}, b"")
+
+    assert [call.metadata.get("pending") for call in tape.about("b")] == ["1", "0", None]
+    assert tape.calls == tape.about("b") == sorted(tape.calls, key=lambda call: call.number)
+
+
 def test_a_send_without_an_answer_stands_before_the_receive_that_shows_it() -> None:
     tape = Tape()
     body = f"<QueueMessage><MessageText>{TEXT}</MessageText></QueueMessage>".encode()

@@ -1,13 +1,20 @@
 """A start of the host: what is wrong is one sentence and exit code 1, before anything runs."""
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 import pytest
 
-from devhost import launch
+from devhost import host, launch, worker_start
+from devhost.errors import ConfigurationError
+from devhost.worker_start import StartedWorker
 
 
 @pytest.fixture
@@ -50,3 +57,58 @@ def test_the_first_worker_need_not_wait_for_the_event_loop() -> None:
 
     assert "devhost.worker_start" in loaded
     assert not {"asyncio", "dataclasses", "msgspec", "inspect"} & {*loaded}
+
+
+HANGING_APP = "import time\nwhile True: time.sleep(1)\n"
+
+
+def catch_worker(monkeypatch: pytest.MonkeyPatch) -> list[StartedWorker]:
+    """Return a list that gets the first worker when it is started."""
+    started: list[StartedWorker] = []
+
+    def start_worker(app_dir: Path, environment: Mapping[str, str]) -> StartedWorker:
+        started.append(worker_start.start_worker(app_dir, environment))
+        return started[0]
+
+    monkeypatch.setattr(launch, "start_worker", start_worker)
+    return started
+
+
+def test_a_start_that_fails_leaves_no_worker(
+    app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find_executable(_: object) -> Path:
+        raise ConfigurationError("Azurite is not installed.")
+
+    (app / "function_app.py").write_text(HANGING_APP)
+    monkeypatch.setattr(host, "find_executable", find_executable)
+    monkeypatch.setattr(host, "is_listening", lambda _: False)
+    monkeypatch.setenv("AzureWebJobsStorage", "UseDevelopmentStorage=true")
+    started = catch_worker(monkeypatch)
+
+    assert start(app) == 1
+    assert "Azurite is not installed." in capsys.readouterr().out
+    assert started[0].process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_host_runs_ends_the_worker_and_the_start(
+    app: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def take_long_to_import(running: Coroutine[None, None, int]) -> None:
+        running.close()
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+
+    (app / "function_app.py").write_text(HANGING_APP)
+    monkeypatch.setattr(asyncio, "run", take_long_to_import)
+    monkeypatch.setattr(host, "Host", lambda *_: None)
+    before = signal.getsignal(number)
+    started = catch_worker(monkeypatch)
+
+    with pytest.raises(SystemExit) as ended:
+        start(app)
+
+    assert ended.value.code == 0
+    assert started[0].process.returncode == -signal.SIGKILL
+    assert signal.getsignal(number) is before

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.pretty import pretty_repr
 
 from inference import settings
 from inference.errors import SettingsError
@@ -76,6 +77,8 @@ def test_the_connection_string_never_shows_in_a_repr() -> None:
 
     assert parsed.storage.connection_string == "AccountKey=canary"
     assert "canary" not in repr(parsed)
+    assert "canary" not in pretty_repr(parsed)  # rich asks structs themselves
+    assert "account_name" in repr(parsed)
 
 
 def test_a_misspelt_setting_is_found() -> None:

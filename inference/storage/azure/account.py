@@ -97,11 +97,16 @@ class AzureStorage:
         if not (blob_uri or queue_uri):
             raise SettingsError(["neither AzureWebJobsStorage nor AzureWebJobsStorage__accountName is set"])
         credential = _credential(settings)
-        return cls(
-            BlobServiceClient(blob_uri, credential, **_options(transport)) if blob_uri else None,
-            QueueServiceClient(queue_uri, credential, **_options(transport)) if queue_uri else None,
-            credential,
-        )
+        try:
+            return cls(
+                BlobServiceClient(blob_uri, credential, **_options(transport)) if blob_uri else None,
+                QueueServiceClient(queue_uri, credential, **_options(transport)) if queue_uri else None,
+                credential,
+            )
+        except ValueError as exc:  # an identity is never told over http
+            raise SettingsError(
+                [f"{blob_uri or queue_uri}: {exc} Another account than AzureWebJobsStorage's is reached by https."]
+            ) from None
 
     def _blobs(self) -> BlobServiceClient:
         if self._blob_service is None:
