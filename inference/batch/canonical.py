@@ -17,7 +17,7 @@ import orjson
 from msgspec import Struct
 
 from inference.batch import layout
-from inference.batch.manifest import Item, read_items
+from inference.batch.manifest import MAX_LINE_BYTES, Item, read_items
 from inference.errors import InvalidManifest, StorageUnavailable
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
@@ -71,6 +71,8 @@ class Canonicaliser:
             line = orjson.dumps(
                 {"id": str(index) if id_ is None else id_, "url": url}, option=orjson.OPT_APPEND_NEWLINE
             )
+            if len(line) > MAX_LINE_BYTES:  # it could not be read again
+                raise InvalidManifest(f"image {index}: longer than {MAX_LINE_BYTES} bytes.")
             lines.append(line)
             offset += len(line)
             index += 1

@@ -125,6 +125,8 @@ class Route:
         return type(self)(*self._segments, segment)
 
     def __str__(self) -> str:
+        if not all(self._segments):
+            raise WrongCall("An empty name names nothing.")
         return "".join(f"/{quote(segment, safe='')}" for segment in self._segments)
 
 

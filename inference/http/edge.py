@@ -64,8 +64,6 @@ async def respond(route: str, handler: Handler, request: Request) -> Response:
 
 async def _answer(route: str, handler: Handler, request: Request) -> Response:
     try:
-        if not request.body and "transfer-encoding" in request.headers:
-            raise InvalidRequest("The Functions host passes on no body in chunks; send it with a Content-Length.")
         return await _handle(handler, request)
     except SettingsError as exc:
         # Names of settings and their bad values are for the operator's log, not for callers.
@@ -79,6 +77,8 @@ async def _answer(route: str, handler: Handler, request: Request) -> Response:
 
 async def _handle(handler: Handler, request: Request) -> Response:
     try:
+        if not request.body and "transfer-encoding" in request.headers:
+            raise InvalidRequest("The Functions host passes on no body in chunks; send it with a Content-Length.")
         return await handler(request)
     except InferenceError as exc:
         return error_response(exc, request.id)

@@ -375,3 +375,14 @@ async def test_status_takes_a_bounded_number_of_calls_whatever_the_number_of_sha
 
     assert (status.succeeded, status.pending) == (99, 101)
     assert len(sim.storage.calls) <= 4
+
+
+async def test_the_limit_of_an_export_holds_for_all_batches_together() -> None:
+    sim = await failed_batch()
+    sim.scorer.script = {URLS[2]: [ImageNotFound()]}
+    await sim.run(manifest("c", URLS))
+    assert len(sim.letters("c/")) == 1
+
+    chunks = [chunk async for chunk in sim.service.export(DeadLetterFilter(limit=1))]
+
+    assert b"".join(chunks).count(b"\n") == 1

@@ -9,10 +9,11 @@ import pytest
 
 from inference.batch import layout
 from inference.batch.layout import QueueName
-from inference.batch.messages import ShardMessage
+from inference.batch.messages import FinishMessage, ShardMessage
 from inference.batch.recover import MAX_RECOVERIES
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import ImageNotFound, OriginUnavailable, StorageUnavailable
+from inference.storage import MAX_MESSAGE_BYTES
 from tests.fakes import Call
 from tests.flows.invariants import check_invariants, without_volatile
 from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest, with_settings
@@ -356,3 +357,52 @@ async def test_a_manifest_that_takes_its_reader_down_is_buried() -> None:
     (letter,) = sim.buried()
     assert letter["code"] == "worker_lost"
     assert orjson.loads(letter["body"])["batch_id"] == "b"
+
+
+async def test_a_poisoned_manifest_without_an_id_is_not_taken_for_a_batch_that_has_ended() -> None:
+    sim = Simulation()
+    body = orjson.dumps({"images": images(3)})
+    await sim.run(body)
+    sim.queue(layout.poison(QueueName.MANIFESTS)).put(body)
+    await sim.drain()
+
+    assert sorted(event["batch_id"][:2] for event in sim.events()) == ["m-", "p-"]
+
+
+async def test_a_shard_that_a_batch_does_not_have_is_a_dead_letter() -> None:
+    sim = Simulation()
+    await sim.run(manifest("b", images(3)))
+    message = ShardMessage(batch_id="b", shard=99, offset=0, bytes=10, first=198, count=2)
+    sim.queue(QueueName.SHARDS).put(message.encode())
+    await sim.drain()
+
+    (buried,) = sim.buried()
+    assert (buried["code"], buried["message"]) == ("invalid_message", "The batch b has no shard 99.")
+
+
+async def test_a_finish_that_was_given_up_has_a_code_of_the_table() -> None:
+    sim = Simulation()
+    await sim.run(manifest("b", images(3)))
+    message = FinishMessage(batch_id="b", recoveries=MAX_RECOVERIES)
+    sim.queue(layout.poison(QueueName.FINISH)).put(message.encode())
+    await sim.drain()
+
+    assert [buried["code"] for buried in sim.buried()] == ["internal_error"]
+
+
+async def test_a_dead_manifest_that_became_too_long_for_a_message_is_replayed() -> None:
+    scorer = ScriptedScorer()
+    sim = Simulation(scorer)
+    urls = [f"https://images.example/{index:04d}{'x' * 80}.jpg" for index in range(430)]
+    short = len(orjson.dumps({"model": "absent", "images": urls}))
+    urls[0] += "x" * (MAX_MESSAGE_BYTES - short)
+    body = orjson.dumps({"model": "absent", "images": urls})
+    assert len(body) == MAX_MESSAGE_BYTES
+    await sim.run(body)
+    assert [buried["code"] for buried in sim.buried()] == ["model_not_found"]
+
+    outcome = await sim.service.replay(DeadLetterFilter())
+    assert outcome.count == 1
+    await sim.drain()
+    (buried,) = sim.buried()
+    assert (buried["code"], buried["queue"]) == ("model_not_found", QueueName.MANIFESTS)

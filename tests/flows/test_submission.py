@@ -10,6 +10,7 @@ import pytest
 
 from inference.batch import layout
 from inference.batch.layout import QueueName
+from inference.batch.selection import DeadLetterFilter
 from inference.batch.survey import BatchState
 from inference.errors import (
     BatchConflict,
@@ -25,7 +26,7 @@ from inference.http.deadletters import DeadLetterRoutes
 from inference.http.messages import Request
 from inference.settings import RequestLimits
 from tests.flows.invariants import check_invariants
-from tests.flows.simulation import Simulation, images, manifest
+from tests.flows.simulation import ACCOUNT_URL, Simulation, images, manifest
 
 URLS = images(5)
 LINES = "\n".join(URLS).encode()
@@ -228,3 +229,95 @@ async def test_the_status_of_a_batch_whose_pointer_broke_says_why() -> None:
     await sim.drain()
     check_invariants(sim, "b", ["https://a.example/1"])
     assert not sim.buried()
+
+
+async def test_a_first_image_that_reads_like_a_header_is_an_item() -> None:
+    urls = ["url", *(f"https://images.example/{'x' * 80}{index}.jpg" for index in range(700))]
+    sim = Simulation()
+    body = orjson.dumps(manifest("hb", urls))
+    await sim.service.submit(body)
+    await sim.drain()
+
+    assert sim.summary("hb")["total"] == 701
+    assert [row["url"] for row in sim.rows("hb")] == urls
+    assert (await sim.service.submit(body)).batch_id == "hb"
+
+
+async def test_another_pointer_under_the_id_of_a_batch_is_a_conflict() -> None:
+    sim = Simulation()
+    blobs = sim.storage.blobs("manifests")
+    await blobs.write("one.txt", LINES)
+    await blobs.write("two.txt", b"https://images.example/other.jpg")
+    pointer = orjson.dumps({"batch_id": "ptr", "manifest": "one.txt"})
+    await sim.service.submit(pointer)
+    await sim.drain()
+
+    assert (await sim.service.submit(pointer)).batch_id == "ptr"
+    with pytest.raises(BatchConflict):
+        await sim.service.submit(orjson.dumps({"batch_id": "ptr", "manifest": "two.txt"}))
+    with pytest.raises(BatchConflict):
+        await sim.service.submit(orjson.dumps({"batch_id": "ptr", "manifest": "one.txt", "max_retries": 0}))
+
+
+async def test_a_repaired_manifest_waits_though_its_predecessor_was_refused() -> None:
+    sim = Simulation()
+    blobs = sim.storage.blobs("manifests")
+    pointer = orjson.dumps({"batch_id": "daily", "manifest": "daily.csv"})
+    await blobs.write("daily.csv", b"id,url,third\n")
+    await sim.service.submit(pointer)
+    await sim.drain()
+    assert (await sim.service.status("daily")).state is BatchState.FAILED
+
+    await blobs.write("daily.csv", b"url\n" + LINES)
+    sim.storage.clock.advance(1)
+    await sim.service.submit(pointer)
+    assert (await sim.service.status("daily")).state is BatchState.QUEUED
+    await sim.drain()
+    assert sim.summary("daily")["total"] == 5
+
+
+async def test_a_cancel_of_a_refused_manifest_is_not_of_the_next_one() -> None:
+    sim = Simulation()
+    await sim.storage.blobs("manifests").write("broken.csv", b"id,url,third\n")
+    await sim.service.submit(orjson.dumps({"batch_id": "cx", "manifest": "broken.csv"}))
+    await sim.service.cancel("cx")
+    await sim.drain()
+
+    await sim.service.submit(orjson.dumps(manifest("cx", URLS)))
+    await sim.drain()
+    assert (await sim.service.status("cx")).state is BatchState.SUCCEEDED
+
+
+async def test_a_refused_manifest_that_is_tried_again_waits() -> None:
+    sim = Simulation()
+    await sim.run({"batch_id": "later", "manifest": "later.txt"})
+    await sim.service.replay(DeadLetterFilter(batch_id="later"))
+
+    assert (await sim.service.status("later")).state is BatchState.QUEUED
+
+
+@pytest.mark.parametrize("count", [1, 700])
+async def test_an_image_whose_line_could_not_be_read_again_is_refused_at_once(count: int) -> None:
+    sim = Simulation()
+    long = f"https://images.example/{'x' * 20_000}"
+    with pytest.raises(InvalidManifest, match=f"^image {count}: longer than 16384 bytes"):
+        await sim.service.submit(orjson.dumps(manifest("long", [*images(count), long])))
+
+
+async def test_a_prefix_of_the_services_own_names_is_refused() -> None:
+    sim = Simulation()
+    with pytest.raises(InvalidManifest, match="does not begin with _"):
+        await sim.service.submit(orjson.dumps({"manifest": f"{ACCOUNT_URL}/manifests/_batch/"}))
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/x-www-form-urlencoded"}])
+async def test_json_lines_are_known_by_their_beginning(headers: dict[str, str]) -> None:
+    sim = Simulation()
+    body = b"\n".join(orjson.dumps({"url": url}) for url in URLS)
+    reply = await BatchRoutes(sim.service, RequestLimits()).submit(
+        Request("POST", "http://localhost:7071/api", headers=headers, body=body)
+    )
+    await sim.drain()
+
+    assert reply.status == 202
+    check_invariants(sim, orjson.loads(reply.body)["batch_id"], URLS)

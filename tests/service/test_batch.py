@@ -7,7 +7,7 @@ import base64
 import json
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -146,6 +146,27 @@ async def test_a_manifest_that_cannot_become_a_batch_is_a_dead_letter_at_once_an
     assert letter["code"] == code
     assert letter["message"].strip()
     await drained(account, "batch-manifests")
+
+
+async def test_parameters_that_mean_nothing_to_the_model_are_refused_when_they_are_submitted(
+    azurite: str, origin: Origin
+) -> None:
+    body = {"images": ["https://images.example/a.png"], "parameters": {"iou_threshold": 0.5}}
+    with serving(azurite, origin) as host:
+        status, reply = await api(host, "POST", "batches", json=body)
+
+    assert (status, reply["code"]) == (400, "invalid_manifest")
+    assert reply["error"] == "iou_threshold has no meaning for a classification model."
+
+
+async def test_a_purge_whose_body_comes_in_chunks_forgets_nothing(azurite: str, origin: Origin) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b'{"batch_id": "b", "dry_run": true}'
+
+    with serving(azurite, origin) as host:
+        status, reply = await api(host, "POST", "deadletters/purge", data=chunks())
+
+    assert (status, reply["code"]) == (400, "invalid_request")
 
 
 async def test_a_message_that_is_not_json_is_a_dead_letter_at_once_and_the_queue_drains(

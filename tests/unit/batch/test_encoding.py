@@ -14,6 +14,7 @@ BODY = b'{"images": ["https://host/a.png"]}'
     [
         (base64.b64encode(BODY), BODY),
         (base64.b64encode(BODY) + b"\r\n", BODY),
+        (base64.encodebytes(BODY * 3), BODY * 3),
         (BODY, BODY),
         (b"\xef\xbb\xbf" + BODY, b"\xef\xbb\xbf" + BODY),
         (b"neither {", b"neither {"),

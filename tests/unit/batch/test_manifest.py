@@ -157,3 +157,9 @@ async def test_an_escaped_quote_does_not_hide_a_key_that_stands_twice(key: str) 
 
     with pytest.raises(InvalidManifest, match="stands twice"):
         await read(line.encode())
+
+
+@pytest.mark.parametrize("text", [b"id\rurl\r", b"foo\rbar", b"id,url\ra,https://h/1\rb,https://h/2\r"])
+async def test_lines_that_end_in_carriage_returns_alone_are_said(text: bytes) -> None:
+    with pytest.raises(InvalidManifest, match=r"^line 1: a carriage return within it"):
+        await read(text)

@@ -103,3 +103,16 @@ def test_links_have_the_scheme_that_the_caller_sees(url: str, headers: dict[str,
 
 def test_the_base_class_is_never_raised_bare() -> None:
     assert InferenceError.code == "inference_error"
+
+
+async def test_a_body_that_the_host_did_not_pass_on_is_not_taken_for_none() -> None:
+    """The Functions host drops bodies in chunks: a purge of one batch would be one of all."""
+
+    async def purge(_: Request) -> Response:
+        raise AssertionError("it was handled")
+
+    request = Request("POST", "http://localhost:7071/api", headers={"transfer-encoding": "chunked"})
+    response = await edge.respond("purge_dead_letters", purge, request)
+
+    assert response.status == 400
+    assert "Content-Length" in orjson.loads(response.body)["error"]
