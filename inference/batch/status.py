@@ -131,7 +131,8 @@ class Statuses(Struct, frozen=True):
             return _ended(record, ended)
         survey = await Survey.of(record, self.parts)
         is_started = bool(survey.parts) or rounds.latest > 0
-        updated = survey.last_modified.isoformat() if survey.last_modified else record.created_at
+        # Storage tells whole seconds: not before the batch was made.
+        updated = max(survey.last_modified.isoformat() if survey.last_modified else "", record.created_at)
         return BatchStatus(
             batch_id=record.batch_id,
             state=BatchState.RUNNING if is_started else BatchState.QUEUED,

@@ -121,7 +121,8 @@ class Summary(Record, frozen=True, kw_only=True):
             sha256=record.sha256,
             round=round_,
             created_at=record.created_at,
-            ended_at=survey.last_modified.isoformat() if survey.last_modified else record.created_at,
+            # Storage tells whole seconds: not before the batch was made.
+            ended_at=max(survey.last_modified.isoformat() if survey.last_modified else "", record.created_at),
             results=layout.results(record.batch_id),
         )
 

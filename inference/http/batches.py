@@ -16,6 +16,8 @@ from inference.settings import RequestLimits
 #: Query parameters that say of a bare manifest (JSON Lines, CSV, urls) what a JSON one says itself.
 _OPTIONS = ("batch_id", "model", "mini_batch_size", "error_threshold", "max_retries", "callback_url")
 _MAX_LISTED = 100
+#: What a manifest that is read as a stream may be packed in; that is seen from its first bytes.
+_STREAMED = frozenset({"", "identity", "gzip", "x-gzip"})
 _FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
@@ -34,6 +36,8 @@ class BatchRoutes:
                 " manifests and submit a pointer to it."
             )
         content_type = request.media_type
+        if request.headers.get("content-encoding", "").strip().lower() not in _STREAMED:
+            request = unpack(request, self._limits)
         if request.says_nothing_of_its_type and _is_lines(request.body):
             content_type = "application/x-ndjson"
         elif request.is_json:

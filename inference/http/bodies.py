@@ -91,7 +91,7 @@ def read_score_request(request: Request, limits: RequestLimits, *, takes_text: b
     if not request.body:
         raise InvalidRequest("The body is empty.")
     if request.is_json:
-        return _read_json(request.body, limits)
+        return _read_json(request, limits)
     media_type = _media_type(request)
     if media_type.startswith("image/") or media_type == "application/octet-stream":
         return ScoreRequest([Input(Source(data=request.body))], _query_parameters(request.query))
@@ -126,7 +126,8 @@ def _read_query(request: Request) -> ScoreRequest:
     return ScoreRequest([Input(Source(url=url))], _query_parameters(request.query))
 
 
-def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
+def _read_json(request: Request, limits: RequestLimits) -> ScoreRequest:
+    body = request.body
     if measure_json(body).values > _MAX_JSON_VALUES:
         raise PayloadTooLarge(f"The body has more than {_MAX_JSON_VALUES} values.")
     try:
@@ -139,7 +140,8 @@ def _read_json(body: bytes, limits: RequestLimits) -> ScoreRequest:
         parsed = read(_JsonBody, value)
     except Misfit as exc:
         raise InvalidRequest(f"{exc}.") from None
-    parameters = parsed.parameters or ScoreParameters()
+    given = parsed.parameters.as_dict() if parsed.parameters else {}
+    parameters = _query_parameters(request.query, {name: value for name, value in given.items() if value is not None})
     if parsed.inputs is None:
         single = _ItemBody(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
         return ScoreRequest([single.read()], parameters)

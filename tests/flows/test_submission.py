@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 
 import orjson
 import pytest
@@ -66,6 +67,7 @@ JSON = orjson.dumps({"images": URLS})
         (LINES, {}),
         (gzip.compress(LINES), {"content-encoding": "gzip"}),
         (gzip.compress(LINES), {"content-type": "text/plain", "content-encoding": "gzip"}),
+        (zlib.compress(LINES), {"content-type": "text/plain", "content-encoding": "deflate"}),
     ],
 )
 async def test_a_body_is_taken_as_clients_send_it(body: bytes, headers: dict[str, str]) -> None:
@@ -229,6 +231,12 @@ async def test_the_status_of_a_batch_whose_pointer_broke_says_why() -> None:
     await sim.drain()
     check_invariants(sim, "b", ["https://a.example/1"])
     assert not sim.buried()
+
+
+async def test_a_coding_that_no_one_reads_is_refused() -> None:
+    request = Request("POST", "http://localhost:7071/api", headers={"content-encoding": "br"}, body=LINES)
+    with pytest.raises(UnsupportedMediaType):
+        await BatchRoutes(Simulation().service, RequestLimits()).submit(request)
 
 
 async def test_a_first_image_that_reads_like_a_header_is_an_item() -> None:

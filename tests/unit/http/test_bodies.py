@@ -109,6 +109,15 @@ def test_parameters_of_detection_in_json_and_in_the_query() -> None:
     assert read_json({"url": "https://host/a", "parameters": asdict(wanted)}).parameters == wanted
 
 
+def test_parameters_in_the_query_hold_for_json_too() -> None:
+    body = orjson.dumps({"url": "https://host/a", "parameters": {"top_k": 9, "min_score": 0.5}})
+    parameters = read(body, "application/json", query={"top_k": "2"}).parameters
+
+    assert (parameters.top_k, parameters.min_score) == (2, 0.5)
+    with pytest.raises(InvalidRequest, match="top_k is not a number"):
+        read(body, "application/json", query={"top_k": "abc"})
+
+
 def test_inputs_keep_their_order_and_ids() -> None:
     data = base64.b64encode(PIXELS).decode()
     request = read_json({"inputs": [{"id": "a", "url": "https://host/a"}, {"data": data}]})
