@@ -153,9 +153,10 @@ def _send(manifest: str, options: dict[str, Any], storage: str | None, client: C
     from inference.cli.submission import encode_for_http, read_submission
 
     submission = read_submission(manifest, options)
-    body = None if storage else encode_for_http(submission)
-    if body is not None:
-        return client.call("POST", "/batches", body=body, content_type="application/json")
+    request = None if storage else encode_for_http(submission)
+    if request is not None:
+        body, content_type, query = request
+        return client.call("POST", "/batches", query=query, body=body, content_type=content_type)
     storage = storage or os.environ.get("AzureWebJobsStorage")  # noqa: SIM112 -- the platform's spelling
     if not storage:
         raise WrongCall("The manifest is too large for a request; submit it with --storage.")

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -56,15 +56,22 @@ def read_submission(manifest: str, options: Options) -> Submission:
         raise WrongCall(f"{manifest}: {exc.message}") from None
 
 
-def encode_for_http(submission: Submission) -> bytes | None:
-    """Return the body of `POST /batches`, or None when it is too large for a request."""
-    fields = dict(submission.fields)
-    if submission.file:
-        fields["images"] = asyncio.run(_read_images(submission.file))
-        if not fields["images"]:
-            return None
-    body = orjson.dumps(fields)
-    return body if len(body) <= MAX_HTTP_BYTES else None
+class HttpBody(NamedTuple):
+    """A request to `POST /batches`."""
+
+    data: bytes
+    content_type: str
+    query: Options
+
+
+def encode_for_http(submission: Submission) -> HttpBody | None:
+    """Return the request, or None when it is too large for one. A file goes as it is, which the service streams."""
+    if submission.file is None:
+        data = orjson.dumps(submission.fields)
+        return HttpBody(data, "application/json", {}) if len(data) <= MAX_HTTP_BYTES else None
+    if submission.file.stat().st_size > MAX_HTTP_BYTES:
+        return None
+    return HttpBody(submission.file.read_bytes(), "application/octet-stream", submission.fields)
 
 
 def choose_batch_id(submission: Submission) -> str:
@@ -124,15 +131,3 @@ async def _check_lines(path: Path) -> str:
     if not total:
         raise InvalidManifest("The manifest has no images.")
     return content.hexdigest()
-
-
-async def _read_images(path: Path) -> list[Any]:
-    """Return the images of a file of lines; none when they are too many for a request."""
-    images: list[Any] = []
-    characters = 0
-    async for items in read_items(read_chunks(path, lambda _: None)):
-        images.extend(url if id_ is None else {"id": id_, "url": url} for id_, url in items)
-        characters += sum(len(url) for _, url in items)
-        if characters > MAX_HTTP_BYTES:
-            return []
-    return images
