@@ -9,13 +9,18 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+from inference.batch.account import Account
+from inference.batch.expand import check_same
 from inference.batch.layout import UPLOADS, ContainerName, QueueName
 from inference.batch.messages import ManifestMessage
+from inference.batch.ports import Stores
+from inference.batch.record import Records
+from inference.batch.source import open_source
 from inference.cli.failure import Failure, WrongCall
 from inference.cli.output import progress_bytes
 from inference.cli.submission import Submission, choose_batch_id, read_chunks
 from inference.errors import InferenceError, SettingsError
-from inference.settings import StorageSettings
+from inference.settings import BatchSettings, StorageSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
 from inference.storage.azure import AzureStorage
 
@@ -44,10 +49,21 @@ async def _upload(submission: Submission, settings: StorageSettings, batch_id: s
     async with AzureStorage.connect(settings) as account:
         if submission.file:
             fields["manifest"] = await _write_file(account, submission, batch_id)
-        message = ManifestMessage.of(fields).encode()
-        if len(message) > MAX_MESSAGE_BYTES:
+        message = ManifestMessage.of(fields)
+        body = message.encode()
+        if len(body) > MAX_MESSAGE_BYTES:
             raise WrongCall("The message is too large for a queue; give its images a line each (JSON Lines).")
-        await account.queue(QueueName.MANIFESTS).send(message)
+        await _check_id(account, message, batch_id)
+        await account.queue(QueueName.MANIFESTS).send(body)
+
+
+async def _check_id(account: AzureStorage, message: ManifestMessage, batch_id: str) -> None:
+    """Raise BatchConflict when there is a batch of this id with other content: who waits would be told of that one."""
+    stores = Stores(**{name.value: account.blobs(name) for name in ContainerName})
+    record = await Records(stores).find(batch_id)
+    if record is not None:
+        source = await open_source(message, stores.manifests, Account(account.blob_endpoint, account.blobs))
+        await check_same(record, message, source, BatchSettings().max_manifest_items)
 
 
 async def _write_file(account: AzureStorage, submission: Submission, batch_id: str) -> str:

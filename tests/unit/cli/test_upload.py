@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
@@ -35,6 +37,11 @@ class Account:
 
     def read_blob(self, name: str) -> bytes:
         return self._blobs.get_blob_client("manifests", name).download_blob().readall()
+
+    def write_blob(self, name: str, data: bytes) -> None:
+        with suppress(ResourceExistsError):
+            self._blobs.create_container("manifests")
+        self._blobs.get_blob_client("manifests", name).upload_blob(data)
 
     def blob_names(self, prefix: str) -> list[str]:
         return list(self._blobs.get_container_client("manifests").list_blob_names(name_starts_with=prefix))
@@ -80,6 +87,40 @@ def test_submitting_the_same_again_sends_the_message_but_not_the_file(
     first, second = account.take_messages()
     assert first == second
     assert account.blob_names("uploads/twice/") == [first["manifest"]]
+
+
+def test_the_id_of_a_batch_with_other_content_is_refused_before_anything_waits_for_it(
+    onnxfn: Program, account: Account, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.txt"
+    path.write_bytes(LINES)
+    record = {
+        "batch_id": "taken",
+        "digest": "0" * 64,
+        "asked": "a",
+        "source": "s",
+        "message_id": "m",
+        "model": "digits",
+        "version": "1",
+        "sha256": "1" * 64,
+        "total": 1,
+        "shards": 1,
+        "mini_batch_size": 1,
+        "max_attempts": 1,
+        "manifest": "m",
+        "manifest_etag": "e",
+        "table": "t",
+        "created_at": "2026-01-01T00:00:00+00:00",
+        **{"traceparent": "", "error_threshold": -1},
+    }
+    account.write_blob("_batch/taken.json", json.dumps(record).encode())
+
+    done = onnxfn("batch", "submit", str(path), "--storage", account.connection_string, "--batch-id", "taken")
+
+    assert done.code == 1
+    assert "exists with other content" in done.err
+    assert "(batch_conflict)" in done.err
+    assert account.take_messages() == []
 
 
 def test_a_message_goes_as_it_is(onnxfn: Program, account: Account, tmp_path: Path) -> None:
