@@ -90,7 +90,9 @@ class Expander(Struct, frozen=True):
         if record is None:
             pin = await self.scorer.resolve(message.model, message.parameters)
             canonical = await self._canonicalise(message, batch_id, source)
-            mine = self._record(message, batch_id, delivery, source, pin, canonical)
+            ticket = await self.records.find_ticket(batch_id)
+            created_at = ticket.created_at if ticket else self.clock().isoformat()
+            mine = self._record(message, batch_id, delivery, source, pin, canonical, created_at)
             if await self.records.create(mine):
                 return mine
             record = await self.records.find(batch_id)
@@ -125,6 +127,7 @@ class Expander(Struct, frozen=True):
         source: Source,
         pin: ModelPin,
         canonical: CanonicalManifest,
+        created_at: str,
     ) -> BatchRecord:
         retries = message.max_retries
         return BatchRecord(
@@ -146,7 +149,7 @@ class Expander(Struct, frozen=True):
             manifest=canonical.manifest,
             manifest_etag=canonical.etag,
             table=canonical.table,
-            created_at=self.clock().isoformat(),
+            created_at=created_at,
             traceparent=current_traceparent(),
         )
 

@@ -329,3 +329,13 @@ async def test_json_lines_are_known_by_their_beginning(headers: dict[str, str]) 
 
     assert reply.status == 202
     check_invariants(sim, orjson.loads(reply.body)["batch_id"], URLS)
+
+
+async def test_a_batch_was_created_when_it_was_submitted_not_when_it_was_read() -> None:
+    sim = Simulation()
+    accepted = await sim.service.submit(JSON)
+    created = (await sim.service.status(accepted.batch_id)).created_at
+    sim.storage.clock.advance(60)
+    await sim.drain()
+
+    assert (await sim.service.status(accepted.batch_id)).created_at == created

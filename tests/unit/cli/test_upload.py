@@ -111,7 +111,8 @@ def test_the_id_of_a_batch_with_other_content_is_refused_before_anything_waits_f
         "manifest_etag": "e",
         "table": "t",
         "created_at": "2026-01-01T00:00:00+00:00",
-        **{"traceparent": "", "error_threshold": -1},
+        "traceparent": "",
+        "error_threshold": -1,
     }
     account.write_blob("_batch/taken.json", json.dumps(record).encode())
 
