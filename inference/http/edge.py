@@ -26,6 +26,8 @@ _log = logging.getLogger("inference.http")
 
 #: What we echo: an id that could not split a header or a log line.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+#: A proxy may say of these what it likes.
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _CLIENT_REQUEST_ID = "x-ms-client-request-id"
 
 #: host.json's routePrefix.
@@ -77,7 +79,7 @@ async def _answer(route: str, handler: Handler, request: Request) -> Response:
 
 async def _handle(handler: Handler, request: Request) -> Response:
     try:
-        if not request.body and "transfer-encoding" in request.headers:
+        if not request.body and "transfer-encoding" in request.headers and request.method not in _WITHOUT_BODY:
             raise InvalidRequest("The Functions host passes on no body in chunks; send it with a Content-Length.")
         return await handler(request)
     except InferenceError as exc:

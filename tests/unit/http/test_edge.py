@@ -116,3 +116,12 @@ async def test_a_body_that_the_host_did_not_pass_on_is_not_taken_for_none() -> N
 
     assert response.status == 400
     assert "Content-Length" in orjson.loads(response.body)["error"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_probe_has_no_body_to_miss(method: str) -> None:
+    async def health(_: Request) -> Response:
+        return json_response({"status": "live"})
+
+    request = Request(method, "http://localhost:7071/api", headers={"transfer-encoding": "chunked"})
+    assert (await edge.respond("health", health, request)).status == 200
