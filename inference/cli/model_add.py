@@ -71,8 +71,8 @@ def add(
     try:
         with translate_failures():
             made = make_version(wanted, folder)
-    except VersionExists:
-        raise WrongCall(f"There is a {name}:{version} already; versions are never written over.") from None
+    except VersionExists as taken:
+        raise WrongCall(f"There is a {name}:{taken} already; versions are never written over.") from None
     if not json and declaration is None and made.declaration:
         note(f"The version's model.toml; to change it, give your own with --declaration:\n\n{made.declaration}")
     path = str(made.version.path) if made.inspection.problem is None else None

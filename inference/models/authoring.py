@@ -60,7 +60,7 @@ def make_version(wanted: NewVersion, repository: Path) -> MadeVersion:
     version = wanted.version or next_version(repository, wanted.name)
     target = repository / wanted.name / version
     if target.exists():
-        raise VersionExists
+        raise VersionExists(version)
     with _staging(target) as staging:
         _copy(wanted, staging)
         draft = ModelVersion(wanted.name, version, staging, "")
@@ -77,7 +77,7 @@ def make_version(wanted: NewVersion, repository: Path) -> MadeVersion:
                 staging.rename(target)
             except OSError:
                 if target.exists():  # somebody else made it meanwhile
-                    raise VersionExists from None
+                    raise VersionExists(version) from None
                 raise
         return MadeVersion(ModelVersion(wanted.name, version, target, ""), declaration, inspection, scored)
 

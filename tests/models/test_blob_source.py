@@ -20,7 +20,9 @@ from inference.models.catalog import Release
 from inference.models.loading import load_ready_session
 from inference.models.manifest import MANIFEST_NAME
 from inference.models.publication import VersionExists, publish_version, remove_version
+from inference.settings import StorageSettings
 from inference.storage import BlobStore
+from inference.storage.azure import AzureStorage
 from tests.fakes import FakeBlobStore, FakeStorage
 from tests.models.conftest import PREFIX, NewSource
 from tests.unit.models.published import pixels_as_logits, write_version
@@ -48,6 +50,12 @@ async def only_release(source: BlobSource, reference: str = "tiny") -> Release:
 
 def entries(cache_folder: Path) -> list[str]:
     return sorted(path.name for path in cache_folder.iterdir()) if cache_folder.exists() else []
+
+
+async def test_container_of_a_name_that_cannot_be_is_said(azurite: str, new_source: NewSource) -> None:
+    async with AzureStorage.connect(StorageSettings(connection_string=azurite)) as account:
+        with pytest.raises(ModelUnavailable, match="The model repository cannot be read"):
+            await new_source(blobs=account.blobs("Bad_Name")).survey()
 
 
 async def test_empty_container_publishes_nothing_and_says_so(new_source: NewSource) -> None:

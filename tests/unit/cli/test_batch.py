@@ -242,6 +242,22 @@ def test_a_format_that_cannot_be_is_a_wrong_call(onnxfn: Program, service: Servi
     assert not service.calls
 
 
+def test_a_file_that_cannot_be_written_is_said_in_one_line(onnxfn: Program, service: Service, tmp_path: Path) -> None:
+    service.answer("GET /api/batches/b/results", Reply(b"{}\n"))
+
+    done = onnxfn("batch", "results", "b", "--output", str(tmp_path / "no" / "rows"))
+
+    assert done.code == 1
+    assert done.err.startswith("onnxfn: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["status", "results", "cancel"])
+def test_an_empty_id_names_no_batch(onnxfn: Program, service: Service, command: str) -> None:
+    assert onnxfn("batch", command, "").code == 2
+    assert not service.calls
+
+
 def test_results_that_are_refused_leave_no_file(onnxfn: Program, service: Service, tmp_path: Path) -> None:
     service.answer("GET /api/batches/b/results", refusal(404, "batch_not_found"))
 

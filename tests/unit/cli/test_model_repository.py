@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.models import authoring
+from inference.models.inspection import Inspection
 from inference.models.manifest import MANIFEST_NAME
+from inference.models.repository import ModelVersion
 from tests.unit.cli.service import Program
 from tests.unit.models.published import pixels_as_logits, weighted_model, write_version
 
@@ -273,3 +276,21 @@ def test_folder_that_is_not_named_like_a_version_is_2(onnxfn: Program, tmp_path:
     (tmp_path / "latest").mkdir()
 
     assert onnxfn("model", "publish", str(tmp_path / "latest"), "https://a.blob.core.windows.net/models").code == 2
+
+
+def test_number_that_somebody_else_took_meanwhile_is_said(
+    onnxfn: Program, repository: Path, onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal = authoring._seal
+
+    def seal_late(draft: ModelVersion) -> Inspection:
+        (repository / "tiny/1").mkdir(parents=True, exist_ok=True)
+        (repository / "tiny/1/model.onnx").touch()
+        return seal(draft)
+
+    monkeypatch.setattr(authoring, "_seal", seal_late)
+
+    done = onnxfn("model", "add", str(onnx_file), "--name", "tiny", "--repository", str(repository))
+
+    assert done.code == 2
+    assert "There is a tiny:1 already" in done.err

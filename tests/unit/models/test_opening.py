@@ -59,3 +59,10 @@ def test_url_that_names_no_container_is_a_wrong_setting() -> None:
     with pytest.raises(SettingsError, match="INFERENCE_MODEL_REPOSITORY: it names no container") as refusal:
         open_container("https://account.blob.core.windows.net", AZURITE)
     assert len(refusal.value.problems) == 1
+
+
+@pytest.mark.parametrize("storage", [AZURITE, StorageSettings(account_name="account")])
+@pytest.mark.parametrize("url", ["http://localhost:10000/devstoreaccount1/models", "http://example.com/models"])
+async def test_another_account_is_not_told_an_identity_over_http(url: str, storage: StorageSettings) -> None:
+    with pytest.raises(SettingsError, match="only supported with HTTPS"):
+        open_container(url, storage)
