@@ -59,7 +59,7 @@ def launch(
             functions=functions,
             is_verbose=is_verbose,
         )
-        with _ending_on_signals():
+        with options.listener, _ending_on_signals():
             return _run(options, _start_first_worker(options))
     except HostError as error:
         console.say(str(error))
@@ -85,7 +85,6 @@ def _start_first_worker(options: HostOptions) -> StartedWorker:
     try:
         return start_worker(options.app_dir, options.settings)
     except OSError as error:
-        options.listener.close()
         raise HostError(f"A worker process could not be started: {error}.") from error
 
 
@@ -100,6 +99,4 @@ def _run(options: HostOptions, first_worker: StartedWorker) -> int:
 
         return asyncio.run(run())
     finally:
-        # Of a start that did not get to where the host looks after them.
-        first_worker.end()
-        options.listener.close()
+        first_worker.end()  # of a start that did not get to where the host looks after it

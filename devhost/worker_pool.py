@@ -158,8 +158,6 @@ class WorkerPool:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        if self._first is not None:
-            self._first.end()
 
     def kill(self) -> None:
         """End all workers at once."""

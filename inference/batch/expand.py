@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from inference import telemetry
 from inference.batch import layout
 from inference.batch.account import Account
-from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable, grave_of_work
+from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable
 from inference.batch.callbacks import Callbacks
 from inference.batch.canonical import Canonicaliser, CanonicalManifest, ShardRange, digest_items, write_canonical
 from inference.batch.concurrency import for_each
@@ -23,6 +23,7 @@ from inference.batch.parts import PartStore
 from inference.batch.ports import Clock, Delivery, ModelPin, Queues, Scorer, Stores
 from inference.batch.record import BatchRecord, Records, current_traceparent
 from inference.batch.source import Source, open_source
+from inference.batch.stops import Stops
 from inference.errors import BatchConflict, InferenceError, InvalidManifest, StorageUnavailable
 from inference.settings import BatchSettings
 from inference.storage import ABSENT, PreconditionFailed
@@ -37,6 +38,7 @@ class Expander(Struct, frozen=True):
     parts: PartStore
     burials: Burials
     callbacks: Callbacks
+    stops: Stops
     scorer: Scorer
     settings: BatchSettings
     clock: Clock
@@ -72,13 +74,11 @@ class Expander(Struct, frozen=True):
             await self.burials.bury(grave, delivery, exc)
             await self.records.drop_ticket(batch_id)
             if await self.records.find(batch_id) is None:
-                # A cancel was of this manifest, not of the next one under the id.
-                await self.stores.manifests.delete(layout.stop(batch_id, 0))
+                await self.stops.forget(batch_id)
             return
         await self._dispatch(record, delivery)
         await self.records.drop_ticket(batch_id)
         await self.burials.forget(grave.key)
-        await self.burials.forget(grave_of_work(layout.QueueName.MANIFESTS, delivery.body, batch_id).key)
 
     async def _establish(self, message: ManifestMessage, batch_id: str, delivery: Delivery) -> BatchRecord:
         """Return the batch's record, made from this message or found to be the same. Raises BatchConflict."""

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from inference import telemetry
 from inference.batch import layout
-from inference.batch.burials import Burials, grave_of_unreadable, grave_of_work
+from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable, grave_of_work
 from inference.batch.expand import Expander
 from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, WorkMessage
 from inference.batch.ports import Delivery, Queues
@@ -64,7 +64,7 @@ class Recovery(Struct, frozen=True):
             batch_id = await self._find_begun(message) or f"p-{message.key}"
             message = message.changed(batch_id=batch_id)
         if delivery.dequeue_count > _MAX_MANIFEST_DELIVERIES:
-            grave = grave_of_work(layout.QueueName.MANIFESTS, message.encode(), message.batch_id or "")
+            grave = grave_of_manifest(message, message.batch_id or "")
             await self.burials.bury(grave, delivery, WorkerLost("Reading this manifest takes the worker process down."))
             return
         again = Delivery(message.encode(), delivery.message_id, max(delivery.dequeue_count, 2))
@@ -98,8 +98,8 @@ class Recovery(Struct, frozen=True):
         if message.recoveries < MAX_RECOVERIES:
             await self._send_again(layout.QueueName.FINISH, message)
             return
-        message_text = "This service failed to finish the batch again and again; a replay of this tries on."
-        why = RowError(INTERNAL_ERROR, message_text, retryable=True)
+        sentence = "This service failed to finish the batch again and again; a replay of this tries on."
+        why = RowError(INTERNAL_ERROR, sentence, retryable=True)
         fresh = message.changed(recoveries=0, quiet_seconds=0.0)
         buried = Delivery(fresh.encode(), delivery.message_id, delivery.dequeue_count)
         await self.burials.bury(grave_of_work(layout.QueueName.FINISH, buried.body, message.batch_id), buried, why)

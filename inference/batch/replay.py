@@ -72,35 +72,40 @@ class Operations(Struct, frozen=True):
         """Try the items that are meant again, and manifests that could not become a batch."""
         outcome = Outcome(dry_run)
         await self._replay_messages(wanted, outcome)
-        async for batch_id in self._batches(wanted):
-            record, left = await self.records.find(batch_id), outcome.left_of(wanted)
-            if record and left:
-                with telemetry.span("batch.replay", link=record.traceparent, attributes={"batch.id": batch_id}):
-                    await self._replay_batch(record, left, outcome)
+        async for record, left in self._records(wanted, outcome):
+            with telemetry.span("batch.replay", link=record.traceparent, attributes={"batch.id": record.batch_id}):
+                await self._replay_batch(record, left, outcome)
         return outcome
 
     async def purge(self, wanted: DeadLetterFilter, *, dry_run: bool) -> Outcome:
         """Forget the dead letters that are meant; failed rows stay failed."""
         outcome = Outcome(dry_run)
         await self._purge_messages(wanted, outcome)
-        async for batch_id in self._batches(wanted):
-            record, left = await self.records.find(batch_id), outcome.left_of(wanted)
-            if record and left:
-                await self._purge_batch(record, left, outcome)
+        async for record, left in self._records(wanted, outcome):
+            await self._purge_batch(record, left, outcome)
         return outcome
 
     async def export(self, wanted: DeadLetterFilter) -> AsyncIterator[bytes]:
         """Yield the failed items as a manifest (JSON Lines), with the urls as they were submitted."""
         outcome = Outcome()
-        async for batch_id in self._batches(wanted):
-            record, left = await self.records.find(batch_id), outcome.left_of(wanted)
-            if record is None or left is None:
-                continue
-            async for selection in self._select(record, replace(left, batch_id=batch_id), frozenset()):
+        async for record, left in self._records(wanted, outcome):
+            async for selection in self._select(record, left, frozenset()):
                 outcome.count += len(selection.indexes)
                 where = await record.table_in(self.stores).read(selection.shard)
                 lines = await self._manifest_lines(record, where)
                 yield b"".join(lines[index - where.first] for index in selection.indexes)
+
+    async def _records(
+        self, wanted: DeadLetterFilter, outcome: Outcome
+    ) -> AsyncIterator[tuple[BatchRecord, DeadLetterFilter]]:
+        """Yield the batches that are meant, each with the filter for what the limit leaves, while it lasts."""
+        async for batch_id in self._batches(wanted):
+            left = outcome.left_of(wanted)
+            if left is None:
+                return
+            record = await self.records.find(batch_id)
+            if record is not None:
+                yield record, left
 
     async def _manifest_lines(self, record: BatchRecord, where: ShardRange) -> list[bytes]:
         try:

@@ -77,7 +77,17 @@ class BatchService:
         self._journals = Journals(stores, queues, parts, dead_letters)
         self._callbacks = Callbacks(queues, self._records, poster, callbacks or CallbackSettings(), settings, random)
         self._expander = Expander(
-            stores, queues, self._records, parts, self._burials, self._callbacks, scorer, settings, clock, account
+            stores,
+            queues,
+            self._records,
+            parts,
+            self._burials,
+            self._callbacks,
+            self._stops,
+            scorer,
+            settings,
+            clock,
+            account,
         )
         self._shards = ShardWorker(
             stores,

@@ -51,8 +51,8 @@ async def open_source(message: ManifestMessage, manifests: BlobStore, account: A
         raise InvalidManifest("manifest: the url of a blob of the app's own account, without a query.") from None
     store = account.container(container)
     if pointer.endswith("/"):
-        if container == "manifests" and path.startswith("_"):
-            raise InvalidManifest("manifest: a prefix in the container manifests that does not begin with _.")
+        if container == "manifests":
+            _check_path(path.rstrip("/"))
         base = f"{account.blob_url}/{container}/"
         return Source(message.key, lambda: _list_images(store, path, base))
     return await _open_blob(message.key, store, _check_path(path) if container == "manifests" else path)

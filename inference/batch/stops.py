@@ -47,6 +47,10 @@ class Stops:
             latest = Stop(layout.number_of(properties.name), describe(kind()))
         return latest
 
+    async def forget(self, batch_id: str) -> None:
+        """Take back the marker of a manifest that never became a batch: it is not one of the next under its id."""
+        await self._manifests.delete(layout.stop(batch_id, 0))
+
     async def write(self, batch_id: str, round_: int, reason: type[InferenceError]) -> bool:
         """Mark a round as ended; the first reason stays. False when there was one."""
         name, metadata = layout.stop(batch_id, round_), {"reason": reason.code}

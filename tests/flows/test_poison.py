@@ -358,6 +358,12 @@ async def test_a_manifest_that_takes_its_reader_down_is_buried() -> None:
     assert letter["code"] == "worker_lost"
     assert orjson.loads(letter["body"])["batch_id"] == "b"
 
+    sim.storage.before_call = lambda _: None
+    await sim.service.replay(DeadLetterFilter(batch_id="b"))
+    await sim.drain()
+    assert sim.summary("b")["succeeded"] == 2
+    assert sim.buried() == []
+
 
 async def test_a_poisoned_manifest_without_an_id_is_not_taken_for_a_batch_that_has_ended() -> None:
     sim = Simulation()
