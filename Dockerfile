@@ -9,17 +9,23 @@ ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
     INFERENCE_MODEL_REPOSITORY=/home/site/wwwroot/samples/models
 
+# At SIGTERM the host takes no more messages and waits for its workers, which need up to 22 s, and not the default of 5 s.
+ENV FUNCTIONS_ENABLE_DRAIN_ON_APP_STOPPING=true \
+    ASPNETCORE_SHUTDOWNTIMEOUTSECONDS=30
+
 # What changes least comes first, so that a change of code rebuilds a layer of a few kilobytes.
 COPY requirements.txt /requirements.txt
 RUN python -m pip install --disable-pip-version-check --no-cache-dir --require-hashes --only-binary :all: \
         -r /requirements.txt
 
+COPY scripts/start-host /opt/startup/start-host
 COPY samples/models/ /home/site/wwwroot/samples/models/
 COPY function_app.py host.json /home/site/wwwroot/
 COPY inference/ /home/site/wwwroot/inference/
 RUN python -m compileall -q /home/site/wwwroot
 
 EXPOSE 80
+CMD ["bash", "/opt/startup/start-host"]
 
 # For docker and compose; Container Apps has its own probes (infra/bicep/api.bicep).
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from devhost import console
 from devhost.console import RUNTIME_VERSION
 from devhost.functions import Function
-from devhost.http_messages import Request, Response, json_response, text_response
+from devhost.http_messages import BodyTooLarge, Request, Response, json_response, text_response
 from devhost.http_server import presented_key
 from devhost.invoker import Occasion
 from devhost.keys import Keys
@@ -147,7 +147,9 @@ class AdminApi:
     async def _invoke(self, function: Function, request: Request) -> Response:
         try:
             document = json.loads(await request.read())
-        except ValueError:
+        except BodyTooLarge:
+            return Response(413)
+        except (ValueError, RecursionError):
             return Response(400)
         if not isinstance(document, dict):
             return Response(400)

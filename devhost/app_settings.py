@@ -37,15 +37,31 @@ def read_local_settings(path: Path) -> LocalSettings:
         raise ConfigurationError("local.settings.json must be a JSON object.")
     if document.get("IsEncrypted"):
         raise ConfigurationError("local.settings.json is encrypted; run `func settings decrypt` first.")
-    host = document.get("Host") or {}
+    host = _section(document, "Host")
     origins = str(host.get("CORS") or "")
     return LocalSettings(
-        values={name: _scalar(name, value) for name, value in (document.get("Values") or {}).items()},
-        port=int(host["LocalHttpPort"]) if "LocalHttpPort" in host else None,
-        address=host.get("LocalHttpAddress"),
+        values={name: _scalar(name, value) for name, value in _section(document, "Values").items()},
+        port=_port(host.get("LocalHttpPort")),
+        address=None if host.get("LocalHttpAddress") is None else str(host["LocalHttpAddress"]),
         cors_origins=tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip()),
         cors_credentials=bool(host.get("CORSCredentials")),
     )
+
+
+def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = document.get(name) or {}
+    if not isinstance(section, dict):
+        raise ConfigurationError(f"local.settings.json: '{name}' must be a JSON object.")
+    return section
+
+
+def _port(value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"local.settings.json: LocalHttpPort must be a number, not {value!r}.") from None
 
 
 def _scalar(name: str, value: Any) -> str:

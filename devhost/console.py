@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from devhost.functions import Function
@@ -32,16 +34,28 @@ def log(text: str) -> None:
 
 def say(text: str) -> None:
     """Print a line without the time: notices before the host runs."""
-    stream = sys.stderr if _is_json else sys.stdout
-    stream.write(f"{text}\n")
-    stream.flush()
+    _write(sys.stderr if _is_json else sys.stdout, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        # Who read has left, as `head` does. The host goes on in silence, as .NET's console does.
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), stream.fileno())
+
+
+def complain(text: str) -> None:
+    """Print why the host does not run."""
+    _write(sys.stderr, text)
 
 
 def announce(functions: Iterable[Function], base_url: str, route_prefix: str) -> None:
     """Print the banner, now that the host listens."""
     if _is_json:
-        sys.stdout.write(f"{json.dumps(_description(functions, base_url, route_prefix))}\n")
-        sys.stdout.flush()
+        _write(sys.stdout, json.dumps(_description(functions, base_url, route_prefix)))
     else:
         say(banner(functions, base_url, route_prefix))
 

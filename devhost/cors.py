@@ -4,6 +4,8 @@ from msgspec import Struct
 
 from devhost.http_messages import Request, Response
 
+_ANSWERS = frozenset({"access-control-allow-origin", "access-control-allow-credentials"})
+
 
 class CorsPolicy(Struct, frozen=True):
     """Allowed origins; `*` allows any. Empty: no CORS headers at all."""
@@ -35,6 +37,8 @@ class CorsPolicy(Struct, frozen=True):
         origin = request.headers["origin"]
         if not self.allows(origin):
             return
+        # In the place of the function's own: a browser takes the reply of two for one of none.
+        response.headers = [pair for pair in response.headers if pair[0].lower() not in _ANSWERS]
         response.headers.append(("Access-Control-Allow-Origin", "*" if "*" in self.origins else origin))
         if "*" not in self.origins:
             response.headers.append(("Vary", "Origin"))

@@ -5,7 +5,7 @@ It reads a worker's metadata; it does not run or route anything.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -84,10 +84,13 @@ def read_functions(metadata: Iterable[Mapping[str, Any]], settings: Mapping[str,
 
     Raises ConfigurationError for a binding that the host does not support, naming function and binding.
     """
-    return [_read_function(entry, settings) for entry in metadata]
+    enabled_settings = {name.lower() for name, value in settings.items() if value.lower() in {"1", "true"}}
+    return [_read_function(entry, settings, enabled_settings) for entry in metadata]
 
 
-def _read_function(entry: Mapping[str, Any], settings: Mapping[str, str]) -> Function:
+def _read_function(
+    entry: Mapping[str, Any], settings: Mapping[str, str], enabled_settings: Collection[str]
+) -> Function:
     name = entry["name"]
     bindings = tuple(_read_binding(json.loads(raw), settings) for raw in entry["bindings"])
     triggers = [binding for binding in bindings if binding.is_trigger]
@@ -95,8 +98,10 @@ def _read_function(entry: Mapping[str, Any], settings: Mapping[str, str]) -> Fun
         raise ConfigurationError(f"The '{name}' function has {len(triggers)} triggers; it must have exactly one.")
     for binding in bindings:
         _check_supported(name, binding)
-    disabled = settings.get(f"AzureWebJobs.{name}.Disabled", "").lower() in {"1", "true"}
-    return Function(name=name, function_id=entry["id"], bindings=bindings, is_disabled=disabled)
+    # .NET reads settings without regard to case; a shell has no variables with dots (FunctionIndexer).
+    names = (f"azurewebjobs.{name}.disabled".lower(), f"azurewebjobs_{name}_disabled".lower())
+    is_disabled = any(name in enabled_settings for name in names)
+    return Function(name=name, function_id=entry["id"], bindings=bindings, is_disabled=is_disabled)
 
 
 def _read_binding(raw: Mapping[str, Any], settings: Mapping[str, str]) -> Binding:

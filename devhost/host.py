@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import signal
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from devhost import console
 from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
+from devhost.ending_signals import ending_signals
 from devhost.errors import HostNotRunning
 from devhost.functions import Function, read_functions
 from devhost.invoker import Invoker, Occasion
 from devhost.messages import Outcome
 from devhost.options import HostOptions
-from devhost.worker_pool import Metadata, WorkerPool, warm_up
+from devhost.worker_pool import Metadata, WorkerPool, report_failed_load, warm_up
 from devhost.worker_process import WorkerProcess
 from devhost.worker_start import StartedWorker
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
 DRAIN_SECONDS = 25.0
+
+#: How long what was cut short then may take to be answered, and its messages to be released.
+CUT_SHORT_SECONDS = 5.0
 
 #: How long the banner waits for the first worker's warm-up function, and how long the triggers on storage do.
 WARM_UP_SECONDS = 30.0
@@ -101,7 +104,7 @@ class Host:
             self._stop.set()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending_signals():
             loop.add_signal_handler(number, on_signal)
 
     def _launch_storage(self) -> None:
@@ -149,7 +152,7 @@ class Host:
         if isinstance(loaded, Outcome):
             self.state = "Error"
             self.errors = [loaded.error]
-            console.log(f"The function app could not be loaded: {loaded.error}\n{loaded.traceback.rstrip()}")
+            report_failed_load(loaded)
             return
         functions = read_functions(loaded, self._options.settings)
         wanted = {name.lower() for name in self._options.functions}
@@ -187,10 +190,13 @@ class Host:
         await asyncio.wait([finishing, cut_short], timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         is_drained = finishing.done()
         if not is_drained:
-            console.log(f"{self.outstanding_invocations} invocations had not ended and are cut short.")
+            if self.outstanding_invocations:
+                console.log(f"{self.outstanding_invocations} invocations had not ended and are cut short.")
             self._pool.kill()
+            if self._http is not None:
+                self._http.cut_short()
             with suppress(TimeoutError):
-                await asyncio.wait_for(finishing, 5)
+                await asyncio.wait_for(finishing, CUT_SHORT_SECONDS)
         cut_short.cancel()
         return 1 if self._stop_now.is_set() else 0
 

@@ -150,6 +150,11 @@ class HttpConnection(asyncio.Protocol):
         if self._answering is None and not self._waiting:
             self._close()
 
+    def cut_short(self) -> None:
+        """Close the connection at once, unless a request of its is being answered."""
+        if self._answering is None and self._transport is not None:
+            self._transport.abort()
+
     def _feed(self, data: bytes) -> None:
         while True:
             try:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from devhost import console
 from devhost.app_settings import merge_settings, read_local_settings, worker_environment
+from devhost.ending_signals import ending_signals
 from devhost.errors import HostError
 from devhost.host_json import read_host_json
 from devhost.options import HostOptions, read_worker_count, reserve_listener
@@ -62,18 +63,18 @@ def launch(
         with options.listener, _ending_on_signals():
             return _run(options, _start_first_worker(options))
     except HostError as error:
-        console.say(str(error))
+        console.complain(str(error))
         return 1
 
 
 @contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the start, and what it has begun, until the host takes them over."""
+    """Have the signals that end the host end the start, and what it has begun, until the host takes them over."""
 
     def end(*_: object) -> NoReturn:
         sys.exit(0)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, end) for number in ending_signals()}
     try:
         yield
     finally:
@@ -84,7 +85,7 @@ def _ending_on_signals() -> Iterator[None]:
 def _start_first_worker(options: HostOptions) -> StartedWorker:
     try:
         return start_worker(options.app_dir, options.settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # of no memory, say, or of a setting that no environment can hold
         raise HostError(f"A worker process could not be started: {error}.") from error
 
 

@@ -118,10 +118,15 @@ def pack_outcome(number: int, outcome: Outcome) -> tuple[Header, list[bytes]]:
         "ok": outcome.succeeded,
         "return": None if outcome.returned is None else pack_value(outcome.returned, attachments),
         "outputs": {name: pack_value(value, attachments) for name, value in outcome.outputs.items()},
-        "error": outcome.error,
-        "traceback": outcome.traceback,
+        "error": _encodable(outcome.error),
+        "traceback": _encodable(outcome.traceback),
     }
     return header, attachments
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, such as those in the name of a file, which JSON has no form for."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def unpack_outcome(header: Header, body: memoryview) -> Outcome:

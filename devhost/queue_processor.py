@@ -8,6 +8,7 @@ import base64
 import binascii
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
@@ -28,6 +29,9 @@ LEASE_SECONDS = 10 * 60
 #: A renewal that Storage refused is tried again after half the time, but not sooner than this share of the lease
 #: (the extension's floor is one minute of ten).
 MINIMUM_RENEWAL_SHARE = 0.1
+
+#: What Convert.FromBase64String passes over: `base64 < file` ends with a line feed, and breaks long lines.
+_BASE64_SPACE = re.compile(r"[ \t\r\n]+")
 
 Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 
@@ -73,7 +77,7 @@ class QueueProcessor:
         if not self._options.is_base64:
             return message.text.encode()
         try:
-            return base64.b64decode(message.text, validate=True)
+            return base64.b64decode(_BASE64_SPACE.sub("", message.text), validate=True)
         except (binascii.Error, ValueError):
             return None
 

@@ -43,6 +43,11 @@ class HttpServer:
         if self._connections:
             await self._has_none.wait()
 
+    def cut_short(self) -> None:
+        """Leave the clients that do not read their replies, or do not send the rest of their requests."""
+        for connection in [*self._connections]:
+            connection.cut_short()
+
     def _connect(self) -> HttpConnection:
         return HttpConnection(self._handler, self._body_limit_bytes, self)
 

@@ -55,7 +55,11 @@ class HostChannel(FrameProtocol):
     async def _invoke(self, number: int, invocation: Invocation) -> None:
         try:
             self.send(*pack_outcome(number, await run_function(invocation)))
-        except Exception as error:  # a value that has no wire form: the invocation failed, the worker did not
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            # A value that has no wire form, or what the library worker lets through: the cancellation of what the
+            # function waited for, a panic of an extension in Rust. The invocation failed, the worker did not.
             outcome = Outcome(False, error=repr(error), traceback=traceback.format_exc())
             self.send(*pack_outcome(number, outcome))
 

@@ -93,7 +93,8 @@ class WorkerPool:
             if ready:
                 self._next = (self._next + 1) % len(ready)
                 return ready[self._next]
-            if self._stopping.is_set() or (self.loaded.done() and isinstance(self.loaded.result(), Outcome)):
+            is_none_coming = self._stopping.is_set() and not self._workers
+            if is_none_coming or (self.loaded.done() and isinstance(self.loaded.result(), Outcome)):
                 raise HostNotRunning("Function host is not running.")
             self._some_ready.clear()
             await self._some_ready.wait()
@@ -113,6 +114,7 @@ class WorkerPool:
             code = await worker.stop()
             self._workers.remove(worker)
             if self._stopping.is_set():
+                self._some_ready.set()  # what waits for this one waits in vain
                 return
             console.log(f"Language worker process exited. Pid={worker.pid}. python exited with code {code}.")
             if self.loaded.done() and isinstance(self.loaded.result(), Outcome):
@@ -131,6 +133,8 @@ class WorkerPool:
             if not self.loaded.done():
                 self.loaded.set_result(loaded)
                 self._some_ready.set()
+            elif not isinstance(self.loaded.result(), Outcome) and not self._stopping.is_set():
+                report_failed_load(loaded)  # the app was changed, or something it needs is gone
             worker.drain()
             return
         if not self.loaded.done():
@@ -142,8 +146,9 @@ class WorkerPool:
         worker.is_ready = False
 
     def announce_stop(self) -> None:
-        """Tell every worker that the host is stopping; they go on until `stop`."""
+        """Tell every worker that the host is stopping; they go on until `stop`, and no other is started."""
         self._stopping.set()
+        self._some_ready.set()
         for worker in self._workers:
             worker.drain()
 
@@ -164,6 +169,11 @@ class WorkerPool:
         self._stopping.set()
         for worker in self._workers:
             worker.kill()
+
+
+def report_failed_load(failure: Outcome) -> None:
+    """Say why a worker could not load the app."""
+    console.log(f"The function app could not be loaded: {failure.error}\n{failure.traceback}".rstrip())
 
 
 async def warm_up(worker: WorkerProcess, function: Function) -> None:

@@ -18,6 +18,9 @@ from devhost.worker_start import StartedWorker
 #: How long a worker may take to end by itself once its channel is closed.
 EXIT_SECONDS = 5.0
 
+#: How long what a worker sent and wrote before its end may take to be read; it is there at once.
+LAST_WORDS_SECONDS = 1.0
+
 
 class WorkerChannel(FrameProtocol):
     """The host's end of the socket: matches outcomes with the invocations that wait for them."""
@@ -77,6 +80,7 @@ class WorkerProcess:
         self.channel = channel
         self.is_ready = False
         self._ended = _end_of(started)
+        self._ended.add_done_callback(lambda _: self._abandon_channel())
         self._relays = [
             asyncio.create_task(_relay(pipe, console.log))
             for pipe in (started.process.stdout, started.process.stderr)
@@ -105,8 +109,8 @@ class WorkerProcess:
     async def wait(self) -> int:
         """Wait until the process has ended and all it wrote is on the console; return its exit code."""
         code = await asyncio.shield(self._ended)
-        # A grandchild may hold the pipes open for ever; what the worker itself wrote is there at once.
-        await asyncio.wait(self._relays, timeout=1)
+        # A grandchild may hold the pipes open for ever.
+        await asyncio.wait(self._relays, timeout=LAST_WORDS_SECONDS)
         for relay in self._relays:
             relay.cancel()
         return code
@@ -121,6 +125,11 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             return await self.wait()
+
+    def _abandon_channel(self) -> None:
+        # A forked child may hold it open for ever, and what ran in the worker would be waited for as long.
+        if self.channel.transport is not None:
+            asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self.channel.transport.abort)
 
 
 def _end_of(started: StartedWorker) -> asyncio.Future[int]:

@@ -16,11 +16,13 @@ class Deadline(Struct, frozen=True):
 
     at: float
     clock: Callable[[], float] = time.monotonic
+    #: Seconds there were in all, when it was made.
+    given_seconds: float = float("inf")
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
         """Return the deadline `seconds` from now."""
-        return cls(clock() + seconds, clock)
+        return cls(clock() + seconds, clock, seconds)
 
     def remaining(self) -> float:
         """Return the seconds left. Raises DeadlineExceeded when there are none."""

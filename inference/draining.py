@@ -81,7 +81,10 @@ class Draining:
     async def _end(self, close: Callable[[], Awaitable[None]]) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.wait_until_idle(), DRAIN_SECONDS)
-        await close()
+        try:
+            await close()
+        except Exception:  # a connection that does not close must not keep the process
+            _log.exception("closing failed", extra={"action": "close_failed"})
         await asyncio.sleep(LINGER_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -6,6 +6,8 @@ It refuses to configure twice: when the worker itself set up Azure Monitor
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
 
+_log = logging.getLogger("inference.exporters")
+
 SERVICE_NAME = "onnx-functions"
+
+#: For a collector that does not answer: a process that drains has half a minute in all.
+_FLUSH_SECONDS = 3.0
 _KINDS = ("otlp", "console", "none")
 
 
@@ -52,6 +59,20 @@ def configure(environ: Mapping[str, str], version: str) -> None:
         _install_tracers(traces, resource)
     if meters:
         _install_meters(meters, resource)
+
+
+async def flush() -> None:
+    """Send what was not sent yet, up to a minute of metrics: who ends by SIGTERM does not do it by itself."""
+    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+    # Those that export nothing have none.
+    flushes = [provider.force_flush for provider in providers if hasattr(provider, "force_flush")]
+    sent = asyncio.gather(*(asyncio.to_thread(flush) for flush in flushes), return_exceptions=True)
+    try:
+        outcomes = await asyncio.wait_for(sent, _FLUSH_SECONDS)
+    except TimeoutError:
+        outcomes = [TimeoutError()]
+    for failure in (outcome for outcome in outcomes if isinstance(outcome, BaseException)):
+        _log.warning("telemetry not sent: %s", type(failure).__name__, extra={"action": "telemetry_not_sent"})
 
 
 def _exporters(environ: Mapping[str, str], signal: str) -> list[str]:

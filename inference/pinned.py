@@ -12,7 +12,7 @@ from inference import telemetry
 from inference.batch.ports import ModelPin
 from inference.deadline import Deadline
 from inference.engine import Engine
-from inference.errors import InvalidManifest, InvalidRequest, ModelUnavailable
+from inference.errors import DeadlineExceeded, InvalidManifest, InvalidRequest, ModelUnavailable
 from inference.models.postprocess import check_parameters
 from inference.schema import Misfit, read
 from inference.scorer import ScoreParameters, Scorer, Source, check_source
@@ -44,11 +44,15 @@ class PinnedScorer:
     ) -> list[Mapping[str, Any]]:
         """Return the predictions of exactly that model version. Raises InferenceError."""
         deadline = Deadline.after(deadline_seconds)
-        session = await self._scorer.session(f"{pin.name}:{pin.version}")
+        try:
+            session = await deadline.bound(self._scorer.session(f"{pin.name}:{pin.version}"))
+        except DeadlineExceeded:  # which would be charged to the item
+            raise ModelUnavailable(f"{pin.name}:{pin.version} takes longer to load than an item may.") from None
         if session.sha256 != pin.sha256:
             raise ModelUnavailable(f"{session.version} is no longer the model that this batch began with.")
         wanted = read_parameters(parameters)
-        with telemetry.counted_item("batch", model=pin.name, version=pin.version):
+        # Not counted: that is done once, when the item's row ends.
+        with telemetry.labelled(model=pin.name, model_version=pin.version):
             score = await self._scorer.score(Source(url=url), session, wanted, self._engine.admit_batch(), deadline)
         return score.predictions
 

@@ -19,10 +19,12 @@ _HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^\[\]:@]*)(?::[0-9]*
 _URL_IN_TEXT: Final = re.compile(r"""(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/|\\u002[fF]){2}[^\s"<>]*""")
 
 #: What is left of something that was meant for a url, or has a secret by another name: user information, a query, and a
-#: key of a connection string.
+#: key of a connection string, whose `=` JSON may escape.
 _USER_IN_TEXT: Final = re.compile(r"""//[^\s"<>/@]*@""")
 _QUERY_IN_TEXT: Final = re.compile(r"""\?[^\s"<>…][^\s"<>]*""")
-_KEY_IN_TEXT: Final = re.compile(r"""((?:key|sig|signature|password|pwd|secret|token)=)[^\s"<>;&…]+""", re.IGNORECASE)
+_KEY_IN_TEXT: Final = re.compile(
+    r"""((?:key|sig|signature|password|pwd|secret|token)(?:=|\\u003d))[^\s"<>;&…]+""", re.IGNORECASE
+)
 
 
 def redact_url(url: str) -> str:

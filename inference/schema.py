@@ -80,6 +80,16 @@ def read_table[T](kind: type[T], value: Mapping[str, Any]) -> T:
         raise Misfit("; ".join(_find_problems(exc, kind, _copied(value)))) from None
 
 
+def read_number[N: (int, float)](kind: type[N], text: str) -> N:
+    """Return the number that a query or a form says. Raises ValueError.
+
+    Python by itself also takes underscores, and the digits of every script.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError("not a number")
+    return kind(text)
+
+
 class JsonSize(NamedTuple):
     """How many values a JSON document has at most; commas and brackets in its texts are counted too."""
 

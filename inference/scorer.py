@@ -30,7 +30,7 @@ from inference.models.session import ModelSession
 from inference.models.tasks.text import decode_text, encode_text
 from inference.schema import Table
 from inference.settings import FetchLimits, ImageSettings
-from inference.telemetry import Stage, Timings, record_stage, stage
+from inference.telemetry import Stage, Timings, record_shared_stage, record_stage, stage
 
 
 class Source(Struct, frozen=True):
@@ -94,10 +94,18 @@ class _Prepared(Struct, frozen=True):
     frame: Frame | None
 
 
+class _Ran(Struct, frozen=True):
+    """What a run gave for one item, and when it went on, by the performance counter."""
+
+    outputs: Mapping[str, NDArray[Any]]
+    begun_at: float
+    ended_at: float
+
+
 class Scorer:
     """Scores one image or text at a time on the process's models, cores and fetcher.
 
-    Its metrics have the labels of the `telemetry.counted_item` around each call.
+    Its metrics have the labels of the `telemetry.labelled` around each call.
     """
 
     def __init__(
@@ -116,8 +124,7 @@ class Scorer:
         self._default_model = default_model
         self._images = images
         self._max_image_bytes = fetch_limits.max_image_bytes
-        self._batchers: WeakKeyDictionary[ModelSession, Batcher[NDArray[Any], Mapping[str, NDArray[Any]]]]
-        self._batchers = WeakKeyDictionary()
+        self._batchers: WeakKeyDictionary[ModelSession, Batcher[NDArray[Any], _Ran]] = WeakKeyDictionary()
 
     async def session(self, model: str | None = None, *, sticky_key: str | None = None) -> ModelSession:
         """Return the warm session of `NAME[:VERSION]`, the default model for None.
@@ -149,6 +156,7 @@ class Scorer:
                 lambda: self._infer(data, session, wanted, timings, termination),
                 deadline,
                 abandon=termination.end,
+                turns=session.turns,
             )
             inferred, waited = computed.value, computed.waited_seconds
         record_stage(Stage.QUEUE, waited, timings)
@@ -163,7 +171,9 @@ class Scorer:
         Raises InvalidText, InferenceFailed, DeadlineExceeded; a script that is under way then runs to its end.
         """
         timings = Timings()
-        computed = await self._engine.compute(permit, lambda: _run_script(body, session, timings, headers), deadline)
+        computed = await self._engine.compute(
+            permit, lambda: _run_script(body, session, timings, headers), deadline, turns=session.turns
+        )
         record_stage(Stage.QUEUE, computed.waited_seconds, timings)
         return computed.value
 
@@ -206,14 +216,14 @@ class Scorer:
     ) -> tuple[_Inferred, float]:
         """Compute in three pieces, so that the runs of several items can be one; what is no image fails before it."""
         prepared = await self._engine.compute(permit, lambda: self._prepare(data, session, timings), deadline)
-        begun = time.perf_counter()
-        outputs = await self._batcher(session).run(permit, prepared.value.tensor, deadline)
-        # Waiting for the run of others that took this item along is part of its run.
-        record_stage(Stage.RUN, time.perf_counter() - begun, timings)
+        asked_at = time.perf_counter()
+        ran = await self._batcher(session).run(permit, prepared.value.tensor, deadline)
+        record_shared_stage(Stage.RUN, ran.begun_at, ran.ended_at, timings)
         concluded = await self._engine.compute(
-            permit, lambda: _conclude(prepared.value, outputs, session, wanted, timings), deadline
+            permit, lambda: _conclude(prepared.value, ran.outputs, session, wanted, timings), deadline
         )
-        return concluded.value, prepared.waited_seconds + concluded.waited_seconds
+        waited = prepared.waited_seconds + (ran.begun_at - asked_at) + concluded.waited_seconds
+        return concluded.value, waited
 
     def _prepare(self, data: bytes, session: ModelSession, timings: Timings) -> _Prepared:
         spec = session.spec
@@ -226,24 +236,28 @@ class Scorer:
         info = ImageInfo(image.frame.width, image.frame.height, image.format)
         return _Prepared(image.tensor, info, image.frame)
 
-    def _batcher(self, session: ModelSession) -> Batcher[NDArray[Any], Mapping[str, NDArray[Any]]]:
+    def _batcher(self, session: ModelSession) -> Batcher[NDArray[Any], _Ran]:
         batcher = self._batchers.get(session)
         if batcher is None:
             # Not the session itself: what holds on to its own key is never dropped.
             weakly = ref(session)
             largest = session.plan.max_batch if session.plan is not None else 1
-            batcher = Batcher(self._engine, lambda tensors, end: _run_many(weakly, tensors, end), largest)
+            batcher = Batcher(self._engine, lambda tensors, end: self._run_many(weakly, tensors, end), largest)
             self._batchers[session] = batcher
         return batcher
 
-
-def _run_many(
-    weakly: ref[ModelSession], tensors: Sequence[NDArray[Any]], termination: Termination
-) -> Sequence[Mapping[str, NDArray[Any]]]:
-    session = weakly()
-    if session is None:  # its callers hold it, so that all of them have left
-        raise DeadlineExceeded
-    return split_rows(session.run(join_rows(tensors), run_options=termination.options), len(tensors))
+    def _run_many(
+        self, weakly: ref[ModelSession], tensors: Sequence[NDArray[Any]], termination: Termination
+    ) -> Sequence[_Ran]:
+        """Run the items once, on an engine thread; one that is all there is goes as it would without company."""
+        session = weakly()
+        if session is None:  # its callers hold it, so that all of them have left
+            raise DeadlineExceeded
+        begun_at = time.perf_counter()
+        with self._engine.alone(wanted=len(tensors) == 1 and session.has_idle_lane) as is_alone:
+            outputs = session.run(join_rows(tensors), run_options=termination.options, is_alone=is_alone)
+        ended_at = time.perf_counter()
+        return [_Ran(rows, begun_at, ended_at) for rows in split_rows(outputs, len(tensors))]
 
 
 def _conclude(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from typing import Any, Final, Self
 from urllib.parse import unquote
 
@@ -37,6 +38,9 @@ class Network(Struct, frozen=True):
             raise ValueError(f"{text!r} is not CIDR:PORT")
         return cls(ipaddress.ip_network(addresses.strip("[]")), int(port))
 
+
+#: The longest delay of a queue message that the service allows: seven days.
+MAX_DELAY_SECONDS: Final = 7 * 24 * 3600
 
 #: The path is printable ASCII but `?`, `#` and backslash.
 _URL_PREFIX: Final = re.compile(
@@ -112,22 +116,29 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _at_least[N: (int, float)](kind: Callable[[str], N], minimum: N) -> Callable[[str], N]:
+def _number[N: (int, float)](kind: Callable[[str], N], minimum: N, maximum: float = inf) -> Callable[[str], N]:
     def parse(value: str) -> N:
-        number = kind(value)
-        if not number >= minimum:  # also refuses nan
+        try:
+            number = kind(value)
+        except ValueError:  # in Python's words
+            number = None
+        if number is None or number != number:  # nan
+            raise ValueError(f"{value!r} is not a {'whole number' if kind is int else 'number'}")
+        if number < minimum:
             raise ValueError(f"{value!r} is less than {minimum}")
+        if number > maximum:
+            raise ValueError(f"{value!r} is more than {maximum}")
         return number
 
     return parse
 
 
 def _count(minimum: int = 1) -> Callable[[str], int]:
-    return _at_least(int, minimum)
+    return _number(int, minimum)
 
 
 def _seconds(minimum: float = 0.0) -> Callable[[str], float]:
-    return _at_least(float, minimum)
+    return _number(float, minimum, MAX_DELAY_SECONDS)
 
 
 class _Declaration(Struct, frozen=True):
@@ -223,7 +234,7 @@ class ModelSettings(_Group, frozen=True):
         "INFERENCE_MODEL_MEMORY_BYTES",
         _count(),
         1024 * MIB,
-        "Bytes that loaded models may take, reckoned as 3 times their files (5 with a plan for lone requests) and 16 "
+        "Bytes that loaded models may take, reckoned as 3 times their files (4 with a plan for lone requests) and 16 "
         "MiB; unused ones go first.",
     )
     poll_seconds: float = _setting(

@@ -90,25 +90,30 @@ class stage:  # noqa: N801 -- used as a function is
     millisecond an image.
     """
 
-    __slots__ = ("_name", "_span", "_started", "_timings")
+    __slots__ = ("_name", "_opened", "_span", "_started", "_timings")
 
     def __init__(self, name: Stage, timings: Timings) -> None:
         self._name = name
         self._timings = timings
         self._span: AbstractContextManager[Span] | None = None
+        self._opened: Span | None = None
         self._started = 0.0
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
         if not _is_unrecorded(trace.get_current_span()):
-            self._span = _tracer.start_as_current_span(f"inference.{self._name}", record_exception=False)
-            self._span.__enter__()
+            self._span = _tracer.start_as_current_span(
+                f"inference.{self._name}", record_exception=False, set_status_on_exception=False
+            )
+            self._opened = self._span.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
     ) -> None:
         record_stage(self._name, time.perf_counter() - self._started, self._timings)
-        if self._span is not None:
+        if self._span is not None and self._opened is not None:
+            if error is not None:
+                mark_failed(self._opened, error_type(error))
             self._span.__exit__(kind, error, trace_back)
 
 
@@ -116,6 +121,15 @@ def record_stage(name: Stage, seconds: float, timings: Timings) -> None:
     """Record a stage that was measured elsewhere (on an engine thread)."""
     timings.add(name, seconds)
     _stage_seconds.record(seconds, {"stage": str(name), **_labels.get()})
+
+
+def record_shared_stage(name: Stage, begun_at: float, ended_at: float, timings: Timings) -> None:
+    """Record a stage that was done for several images at once, for one of them; times by the performance counter."""
+    record_stage(name, ended_at - begun_at, timings)
+    if not _is_unrecorded(trace.get_current_span()):
+        now, now_ns = time.perf_counter(), time.time_ns()
+        begun_ns, ended_ns = (now_ns - round((now - at) * 1e9) for at in (begun_at, ended_at))
+        _tracer.start_span(f"inference.{name}", start_time=begun_ns).end(ended_ns)
 
 
 @contextmanager
@@ -159,9 +173,14 @@ def span(
         try:
             yield opened
         except BaseException as exc:
-            opened.set_attribute("error.type", error_type(exc))
-            opened.set_status(StatusCode.ERROR)
+            mark_failed(opened, error_type(exc))
             raise
+
+
+def mark_failed(span: Span, kind: str) -> None:
+    """Tell the error's type, and not its message, which may hold a url."""
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
 
 
 def error_type(exc: BaseException) -> str:

@@ -24,7 +24,7 @@ LAYERS = (
     ("storage", "exporters"),
     ("telemetry", "deadline", "draining", "schema"),
     ("settings", "redaction"),
-    ("errors", "imports"),
+    ("errors", "imports", "cancellation"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -28,6 +28,9 @@ from inference.errors import BatchConflict, InferenceError, InvalidManifest, Sto
 from inference.settings import BatchSettings
 from inference.storage import ABSENT, PreconditionFailed
 
+#: Metadata of the blob that says that every message was sent: the manifest came from the poison queue by then.
+_RECOVERED = "recovered"
+
 
 class Expander(Struct, frozen=True):
     """Expands manifests."""
@@ -65,20 +68,23 @@ class Expander(Struct, frozen=True):
             await self._expand(message, batch_id, delivery)
 
     async def _expand(self, message: ManifestMessage, batch_id: str, delivery: Delivery) -> None:
-        grave = grave_of_manifest(message, batch_id)
         try:
             record = await self._establish(message, batch_id, delivery)
         except InferenceError as exc:
             if exc.retryable:
                 raise
-            await self.burials.bury(grave, delivery, exc)
-            await self.records.drop_ticket(batch_id)
-            if await self.records.find(batch_id) is None:
-                await self.stops.forget(batch_id)
+            await self.bury(message, batch_id, delivery, exc)
             return
         await self._dispatch(record, delivery)
         await self.records.drop_ticket(batch_id)
-        await self.burials.forget(grave.key)
+        await self.burials.forget(grave_of_manifest(message, batch_id).key)
+
+    async def bury(self, message: ManifestMessage, batch_id: str, delivery: Delivery, error: Exception) -> None:
+        """Give a manifest up: its dead letter stays, and its id is free for a repaired one."""
+        await self.burials.bury(grave_of_manifest(message, batch_id), delivery, error)
+        await self.records.drop_ticket(batch_id)
+        if await self.records.find(batch_id) is None:
+            await self.stops.forget(batch_id)
 
     async def _establish(self, message: ManifestMessage, batch_id: str, delivery: Delivery) -> BatchRecord:
         """Return the batch's record, made from this message or found to be the same. Raises BatchConflict."""
@@ -106,13 +112,45 @@ class Expander(Struct, frozen=True):
 
         Then the record counts, even if the manifest was changed or deleted since.
         """
-        if record.message_id == delivery.message_id:
-            return True
+        return record.message_id == delivery.message_id or await self._is_begun(record, message)
+
+    async def is_begun(self, batch_id: str, message: ManifestMessage) -> bool:
+        """Tell whether only messages of this manifest's batch are left to be sent; it is not read any more then."""
+        record = await self.records.find(batch_id)
+        return record is not None and await self._is_begun(record, message)
+
+    async def _is_begun(self, record: BatchRecord, message: ManifestMessage) -> bool:
         return record.asked == message.key and not await self.is_expanded(record.batch_id)
 
     async def is_expanded(self, batch_id: str) -> bool:
         """Tell whether every message of the batch was sent."""
         return await self.stores.manifests.properties(layout.expanded(batch_id)) is not None
+
+    async def identify(self, message: ManifestMessage) -> str:
+        """Return a key of what the message means now: another one for a path whose blob has changed."""
+        try:
+            return (await open_source(message, self.stores.manifests, self.account)).key
+        except InferenceError as exc:
+            if exc.retryable:
+                raise
+            return message.key  # expanding it will tell why
+
+    async def is_recovered(self, batch_id: str, message: ManifestMessage) -> bool:
+        """Tell whether a message from the poison queue sent the last of the batch, and `message` means the same items.
+
+        It may be the same one then: the host may make two of one message.
+        """
+        sent = await self.stores.manifests.properties(layout.expanded(batch_id))
+        if sent is None or _RECOVERED not in sent.metadata:
+            return False
+        try:
+            source = await open_source(message, self.stores.manifests, self.account)
+            await check_same(await self.records.read(batch_id), message, source, self.settings.max_manifest_items)
+        except InferenceError as exc:
+            if exc.retryable:
+                raise
+            return False
+        return True
 
     async def _canonicalise(self, message: ManifestMessage, batch_id: str, source: Source) -> CanonicalManifest:
         size = message.mini_batch_size or self.settings.shard_size
@@ -165,8 +203,9 @@ class Expander(Struct, frozen=True):
         delay = self.settings.finish_poll_seconds
         finish = FinishMessage(batch_id=record.batch_id, delay_seconds=delay, traceparent=record.traceparent)
         await self.queues.finish.send(finish.encode(), delay_seconds=delay)
+        metadata = {_RECOVERED: "true"} if delivery.is_recovered else None
         try:
-            await self.stores.manifests.write(layout.expanded(record.batch_id), b"", if_match=ABSENT)
+            await self.stores.manifests.write(layout.expanded(record.batch_id), b"", if_match=ABSENT, metadata=metadata)
         except PreconditionFailed:
             return
 
@@ -208,7 +247,7 @@ def digest_batch(message: ManifestMessage, manifest_digest: str) -> str:
 
 async def check_same(record: BatchRecord, message: ManifestMessage, source: Source, max_items: int) -> None:
     """Raise BatchConflict, naming both digests, when the batch has other content than `message`."""
-    if source.key == record.source:
+    if source.key == record.source and source.is_fixed:
         return
     theirs, _ = await digest_items(source.items(), max_items)
     if (mine := digest_batch(message, theirs)) != record.digest:

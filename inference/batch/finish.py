@@ -63,33 +63,43 @@ class Finisher(Struct, frozen=True):
         ):
             record = await self.records.read(message.batch_id)
             rounds = await self.journals.rounds(record.batch_id)
-            if await self._is_done(record, rounds, is_again=delivery.is_redelivery or message.recoveries > 0):
+            is_again = delivery.is_redelivery or message.recoveries > 0
+            if await self._is_done(record, message, rounds, is_again=is_again):
                 return
-            if message.round < rounds.latest and not rounds.unapplied and not delivery.is_redelivery:
+            if message.round < rounds.latest and not rounds.unapplied and not is_again:
                 return  # whoever applied the later round looks after the batch
             for round_ in rounds.unapplied:
                 await self.journals.apply(record, round_)
             survey = await Survey.of(record, self.parts)
-            if survey.is_complete and await self._publish(record, survey, rounds.latest):
+            if survey.is_complete and await self._publish(record, survey, rounds.latest, is_again=is_again):
                 return
-            await self._look_again(record, message, survey, rounds.latest)
+            if rounds.unapplied or is_again:
+                message = message.changed(is_errand=False)  # nobody else may look after what this has re-opened
+            await self._look_again(record, message, survey, rounds.latest, is_again=survey.is_complete and is_again)
 
-    async def _is_done(self, record: BatchRecord, rounds: Rounds, *, is_again: bool) -> bool:
+    async def _is_done(self, record: BatchRecord, message: FinishMessage, rounds: Rounds, *, is_again: bool) -> bool:
         """Tell whether the summary of the latest round is there."""
         found = await self.stores.results.properties(layout.summary(record.batch_id))
-        if found is None or Ended.of(found).round < rounds.latest:
+        if found is None:
             return False
-        if is_again:  # failed or lost after the summary was written, perhaps before the event
+        ended = Ended.of(found).round
+        # Failed or lost after the summary was written, perhaps before the event; a replay may have begun since.
+        if is_again and ended >= message.round:
             await self._announce(record)
-        return True
+        return ended >= rounds.latest
 
-    async def _publish(self, record: BatchRecord, survey: Survey, round_: int) -> bool:
-        """Write dead letters, results, summary and event; False when somebody else changed or published meanwhile."""
+    async def _publish(self, record: BatchRecord, survey: Survey, round_: int, *, is_again: bool) -> bool:
+        """Write dead letters, results, summary and event; False when somebody else changed or published meanwhile.
+
+        `is_again`: that may be an earlier delivery of the same message, and it may have died before the event.
+        """
         await self.dead_letters.heal(record, survey.parts)
         results, summary_name = layout.results(record.batch_id), layout.summary(record.batch_id)
         summary = Summary.of(record, survey, round_)
         written = [await self.stores.results.properties(name) for name in (results, summary_name)]
         if written[1] and Ended.of(written[1]).round >= round_:
+            if is_again:
+                await self._announce(record)
             return True  # another finisher was quicker, and tells of it
         etags = [properties.etag if properties else ABSENT for properties in written]
         parts = [survey.parts[shard] for shard in sorted(survey.parts)]
@@ -155,7 +165,9 @@ class Finisher(Struct, frozen=True):
         if record.callback_url is not None:
             await self.queues.finish.send(callback_errand(record, event).encode())
 
-    async def _look_again(self, record: BatchRecord, message: FinishMessage, survey: Survey, round_: int) -> None:
+    async def _look_again(
+        self, record: BatchRecord, message: FinishMessage, survey: Survey, round_: int, *, is_again: bool
+    ) -> None:
         has_moved = (survey.done, survey.turns) != (message.done, message.turns)
         quiet = 0.0 if has_moved else message.quiet_seconds + message.delay_seconds
         told = message.told_stop
@@ -180,7 +192,7 @@ class Finisher(Struct, frozen=True):
             turns=survey.turns,
             quiet_seconds=quiet,
             told_stop=told,
-            recoveries=0,
+            recoveries=int(is_again),
         )
         await self.queues.finish.send(following.encode(), delay_seconds=delay)
 

@@ -13,6 +13,8 @@ from inference.errors import InvalidManifest
 _GZIP_MAGIC = b"\x1f\x8b"
 #: Bytes unpacked at a time.
 _SLICE_BYTES = 64 * 1024
+#: Packed bytes given to zlib at a time.
+_PACKED_SLICE_BYTES = 8 * 1024
 
 
 async def inflate(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -42,29 +44,37 @@ class Inflater:
     """Unpacks gzip, also several members in a row, never more than a slice at once."""
 
     def __init__(self) -> None:
-        self._packed = b""
+        self._packed = memoryview(b"")
+        #: Whether zlib may hold back what had no room in the last slice.
+        self._holds_more = False
         self._member = zlib.decompressobj(wbits=31)
 
     def feed(self, packed: bytes) -> None:
-        """Take the next packed bytes."""
-        self._packed += packed
+        """Take the next packed bytes, when the last ones are used up."""
+        self._packed = memoryview(packed)
 
     def take(self) -> bytes:
         """Return the next unpacked bytes; none when more packed ones are needed. Raises InvalidManifest."""
-        while True:
+        while self._packed or self._holds_more:
+            # zlib copies what it does not use: of a slice, or tiny members would cost the square of their number.
+            given = self._packed[:_PACKED_SLICE_BYTES]
             if self._member.eof:
                 # Padding with zeros after the last member is what tar and some uploaders leave; gzip skips it too.
-                self._packed = self._packed.lstrip(b"\0")
-                if not self._packed:
-                    return b""
+                padding = len(given) - len(bytes(given).lstrip(b"\0"))
+                if padding:
+                    self._packed = self._packed[padding:]
+                    continue
                 self._member = zlib.decompressobj(wbits=31)
             try:
-                data = self._member.decompress(self._packed, _SLICE_BYTES)
+                data = self._member.decompress(given, _SLICE_BYTES)
             except zlib.error as exc:
                 raise InvalidManifest(f"The manifest is not readable gzip ({exc}).") from None
-            self._packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            if data or not self._packed:
+            left = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            self._packed = self._packed[len(given) - len(left) :]
+            self._holds_more = len(data) == _SLICE_BYTES and not self._member.eof
+            if data:
                 return data
+        return b""
 
     def close(self) -> None:
         """Check that the last member is whole. Raises InvalidManifest."""

@@ -22,6 +22,8 @@ VERSION: Literal[1] = 1
 
 #: Nesting that `parameters` may have; deeper is an attack or a mistake (safety.md §5).
 _MAX_DEPTH = 20
+#: Of a whole number that orjson can write again, or of one less and a minus.
+_MAX_DIGITS = 20
 #: Rows of one shard: a part is read and written whole, so this bounds memory.
 MAX_MINI_BATCH_SIZE = 10_000
 _MAX_RETRIES = 100
@@ -160,9 +162,17 @@ def digest(value: object) -> str:
 
 
 def read_json(body: bytes) -> Any:
-    """Parse JSON as strictly as it can be: UTF-8, no duplicate keys, no NaN, bounded depth. Raises InvalidManifest."""
+    """Parse JSON as strictly as it can be: UTF-8, no duplicate keys, no NaN, bounded depth. Raises InvalidManifest.
+
+    A byte order mark, which Windows writes before text, is passed over.
+    """
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_refuse_constant,
+            parse_int=_read_whole,
+        )
     except UnicodeDecodeError:
         raise InvalidManifest("The manifest is not UTF-8 text.") from None
     except json.JSONDecodeError as exc:
@@ -184,6 +194,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON.")
+
+
+def _read_whole(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:  # Python's own refusal, from 4301 digits, names a switch of the interpreter
+        raise ValueError("A whole number has more than 64 bits.")
+    return int(digits)
 
 
 def _check_encodable(value: object) -> None:

@@ -21,6 +21,8 @@ class Delivery(Struct, frozen=True):
     body: bytes
     message_id: str
     dequeue_count: int = 1
+    #: It comes from the poison queue: the host made it, perhaps twice, of another message.
+    is_recovered: bool = False
 
     @property
     def is_redelivery(self) -> bool:

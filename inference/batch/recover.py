@@ -6,11 +6,12 @@ It never raises for what a message says: nothing watches over a poison queue. It
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 from opentelemetry.trace import SpanKind
 
 from inference import telemetry
 from inference.batch import layout
-from inference.batch.burials import Burials, grave_of_manifest, grave_of_unreadable, grave_of_work
+from inference.batch.burials import Burials, grave_of_unreadable, grave_of_work
 from inference.batch.expand import Expander
 from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, WorkMessage
 from inference.batch.ports import Delivery, Queues
@@ -60,24 +61,32 @@ class Recovery(Struct, frozen=True):
             message = ManifestMessage.decode(delivery.body)
         except InvalidManifest as exc:
             raise InvalidMessage(exc.message) from None
-        if message.batch_id is None:
-            batch_id = await self._find_begun(message) or f"p-{message.key}"
-            message = message.changed(batch_id=batch_id)
-        if delivery.dequeue_count > _MAX_MANIFEST_DELIVERIES:
-            grave = grave_of_manifest(message, message.batch_id or "")
-            await self.burials.bury(grave, delivery, WorkerLost("Reading this manifest takes the worker process down."))
-            return
-        again = Delivery(message.encode(), delivery.message_id, max(delivery.dequeue_count, 2))
-        await self.expander.expand(again)
+        is_deadly = delivery.dequeue_count > _MAX_MANIFEST_DELIVERIES
+        again = replace(delivery, dequeue_count=max(delivery.dequeue_count, 2), is_recovered=True)
+        for batch_id in [message.batch_id] if message.batch_id else await self._begun(message):
+            named = message.changed(batch_id=batch_id)
+            if is_deadly and not await self.expander.is_begun(batch_id, message):
+                why = WorkerLost("Reading this manifest takes the worker process down, or fails, again and again.")
+                await self.expander.bury(named, batch_id, delivery, why)
+            else:
+                await self.expander.expand(replace(again, body=named.encode()))
 
-    async def _find_begun(self, message: ManifestMessage) -> str | None:
-        """Return the batch that an earlier delivery made of this message before it was lost, if it got so far."""
+    async def _begun(self, message: ManifestMessage) -> list[str]:
+        """Return the batches that earlier deliveries of a message without an id may have begun; else one of its own.
+
+        All that are not done: of two equal messages nobody can tell which began which.
+        """
+        same: list[str] = []
         async for properties in self.records.list():
             batch_id = layout.batch_id_of(properties.name)
-            is_same = batch_id.startswith("m-") and properties.metadata.get("asked") == message.key
-            if is_same and not await self.expander.is_expanded(batch_id):
-                return batch_id
-        return None
+            if batch_id.startswith(("m-", "p-")) and properties.metadata.get("asked") == message.key:
+                same.append(batch_id)
+        if begun := [batch_id for batch_id in same if not await self.expander.is_expanded(batch_id)]:
+            return begun
+        for batch_id in same:
+            if await self.expander.is_recovered(batch_id, message):
+                return [batch_id]
+        return [f"p-{await self.expander.identify(message)}"]
 
     async def _recover_shard(self, message: ShardMessage) -> None:
         shard = await self.shards.open_poisoned(message)
@@ -100,7 +109,8 @@ class Recovery(Struct, frozen=True):
             return
         sentence = "This service failed to finish the batch again and again; a replay of this tries on."
         why = RowError(INTERNAL_ERROR, sentence, retryable=True)
-        fresh = message.changed(recoveries=0, quiet_seconds=0.0)
+        # Not 0: perhaps the event alone is missing, and only a message that came back sends it again.
+        fresh = message.changed(recoveries=1, quiet_seconds=0.0)
         buried = Delivery(fresh.encode(), delivery.message_id, delivery.dequeue_count)
         await self.burials.bury(grave_of_work(layout.QueueName.FINISH, buried.body, message.batch_id), buried, why)
 

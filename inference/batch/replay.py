@@ -229,7 +229,10 @@ class Operations(Struct, frozen=True):
         body = buried.replay_body()
         if len(body) <= MAX_MESSAGE_BYTES:
             await self.queues.work(buried.queue).send(body)
-            await self.burials.mark_replaying(buried, etag)
+            if buried.queue == layout.QueueName.MANIFESTS:
+                await self.burials.mark_replaying(buried, etag)
+            else:  # who carries it out knows of no dead letter, and buries it anew where that fails
+                await self.burials.forget(buried.key)
             return True
         message = ManifestMessage.decode(body)
         if message.images is None or message.batch_id is None:

@@ -36,7 +36,7 @@ async def read_results(results: BlobStore, batch_id: str) -> AsyncIterator[bytes
     name = layout.results(batch_id)
     found = await results.properties(name)
     if found is None:
-        raise NotFound("The batch has no results yet; its status tells how far it is.")
+        raise NotFound("The batch has no results yet; its status tells how far it is, or why none will come.")
     try:
         async for chunk in results.stream(name, if_match=found.etag):
             yield chunk

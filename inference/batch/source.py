@@ -26,10 +26,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".
 
 
 class Source(Struct, frozen=True):
-    """A manifest ready to be read, once or again; `key` changes when what is read changes."""
+    """A manifest ready to be read, once or again."""
 
     key: str
     items: Callable[[], AsyncIterator[list[Item]]]
+    #: Whether `key` changes when what is read changes; that of a listing stays.
+    is_fixed: bool = True
 
 
 async def open_source(message: ManifestMessage, manifests: BlobStore, account: Account | None) -> Source:
@@ -54,7 +56,7 @@ async def open_source(message: ManifestMessage, manifests: BlobStore, account: A
         if container == "manifests":
             _check_path(path.rstrip("/"))
         base = f"{account.blob_url}/{container}/"
-        return Source(message.key, lambda: _list_images(store, path, base))
+        return Source(message.key, lambda: _list_images(store, path, base), is_fixed=False)
     return await _open_blob(message.key, store, _check_path(path) if container == "manifests" else path)
 
 

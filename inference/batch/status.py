@@ -131,8 +131,6 @@ class Statuses(Struct, frozen=True):
             return _ended(record, ended)
         survey = await Survey.of(record, self.parts)
         is_started = bool(survey.parts) or rounds.latest > 0
-        # Storage tells whole seconds: not before the batch was made.
-        updated = max(survey.last_modified.isoformat() if survey.last_modified else "", record.created_at)
         return BatchStatus(
             batch_id=record.batch_id,
             state=BatchState.RUNNING if is_started else BatchState.QUEUED,
@@ -142,7 +140,7 @@ class Statuses(Struct, frozen=True):
             pending=survey.pending,
             errors=dict(sorted(survey.errors.items())),
             created_at=record.created_at,
-            updated_at=updated,
+            updated_at=survey.updated_at(record),
             round=rounds.latest,
             model=record.model,
             version=record.version,

@@ -26,7 +26,7 @@ from inference.batch.record import Records, Ticket
 from inference.batch.source import open_source, read_images
 from inference.batch.uploads import keep_images, keep_payload
 from inference.errors import BatchConflict, InvalidManifest, PayloadTooLarge, UnsupportedMediaType
-from inference.schema import measure_json
+from inference.schema import measure_json, read_number
 from inference.settings import BatchSettings
 from inference.storage import MAX_MESSAGE_BYTES
 
@@ -161,7 +161,7 @@ def _read_options(options: Mapping[str, str]) -> dict[str, Any]:
     for name in _NUMBERS:
         if name in options:
             try:
-                known[name] = int(options[name])
+                known[name] = read_number(int, options[name])
             except ValueError:
                 raise InvalidManifest(f"{name}: not a whole number.") from None
     return known

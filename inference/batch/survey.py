@@ -77,6 +77,10 @@ class Survey(Struct):
         """Whether every item has a final row."""
         return self.pending == 0 and len(self.parts) == self.shards
 
+    def updated_at(self, record: BatchRecord) -> str:
+        """Return when the last part was written; not before the batch was made, as storage tells whole seconds."""
+        return max(self.last_modified.isoformat() if self.last_modified else "", record.created_at)
+
 
 def end_state(error_threshold: int, failed: int, errors: Mapping[str, int]) -> BatchState:
     """Return how a batch with these final rows has ended; rows alone decide, so everybody finds the same."""
@@ -121,8 +125,7 @@ class Summary(Record, frozen=True, kw_only=True):
             sha256=record.sha256,
             round=round_,
             created_at=record.created_at,
-            # Storage tells whole seconds: not before the batch was made.
-            ended_at=max(survey.last_modified.isoformat() if survey.last_modified else "", record.created_at),
+            ended_at=survey.updated_at(record),
             results=layout.results(record.batch_id),
         )
 

@@ -55,8 +55,9 @@ def submit(
 ) -> None:
     """Submit a manifest: JSON, JSON Lines, CSV or plain urls, checked before anything is sent.
 
-    It goes to the service over HTTP. With --storage, or when it is too large for a request, it goes to the storage
-    account instead, of which the shell's AzureWebJobsStorage may be the connection string.
+    It goes to the service over HTTP; with --storage, or when it is too large for a request, to the storage account.
+
+    Without --storage that account is the one of the shell's AzureWebJobsStorage, a connection string.
     """
     from inference.cli.client import Client
     from inference.cli.output import print_json
@@ -182,9 +183,11 @@ def _print_status(reply: dict[str, Any]) -> None:
     from inference.cli.output import print_fields
 
     errors = ", ".join(f"{code} {count}" for code, count in (reply.get("errors") or {}).items())
-    names = ("batch_id", "state", "total", "succeeded", "failed", "pending", "created_at", "updated_at", "eta_seconds")
+    sure = ("batch_id", "state", "total", "succeeded", "failed", "pending")
+    others = ("created_at", "updated_at", "eta_seconds")
     refusal = _why(reply["error"]) if reply.get("error") else None
-    print_fields([*((name, reply.get(name)) for name in names), ("errors", errors or None), ("error", refusal)])
+    fields = [*((name, reply[name]) for name in sure), *((name, reply.get(name)) for name in others)]
+    print_fields([*fields, ("errors", errors or None), ("error", refusal)])
 
 
 def _why(error: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from ipaddress import ip_address
 from typing import Any, Self, cast
 from urllib.error import HTTPError, URLError
@@ -58,13 +58,31 @@ class Unreachable(Failure):
     """Nothing answered."""
 
 
+class _Reply(dict[str, Any]):
+    """An object that the service replied; asked for a field that all such replies have, somebody else's fails."""
+
+    def __init__(self, fields: dict[str, Any], url: str) -> None:
+        super().__init__(fields)
+        self._url = url
+
+    def __missing__(self, _: str) -> None:
+        raise _NotTheService(self._url)
+
+
+class _NotTheService(Failure):
+    """Something answered that is not this service."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url} does not answer like this service; is --url right?")
+
+
 class Client:
     """One service, at its url."""
 
     def __init__(self, url: str, key: str = "") -> None:
         self.url = _check_url(url)
         self._headers = {"accept": "application/json", "user-agent": "onnxfn"}
-        if key:
+        if key := _check_key(key):
             self._headers["x-functions-key"] = key
         self._opener = _make_opener(self.url)
 
@@ -79,22 +97,32 @@ class Client:
     def call(
         self, method: str, path: str, *, query: Query | None = None, body: bytes | None = None, content_type: str = ""
     ) -> dict[str, Any]:
-        """Make one call and return its JSON reply. Raises Refused, Unreachable."""
+        """Make one call and return its reply, a JSON object. Raises Refused, Unreachable."""
+        value = self.call_any(method, path, query=query, body=body, content_type=content_type)
+        if not isinstance(value, dict):
+            raise _NotTheService(self.url)
+        return _Reply(value, self.url)
+
+    def call_any(
+        self, method: str, path: str, *, query: Query | None = None, body: bytes | None = None, content_type: str = ""
+    ) -> Any:
+        """Make one call and return its JSON reply, of any kind: a `score.py` answers what it likes."""
         with self._open(method, path, query, body, content_type) as response:
             data = response.read()
         try:
-            value = json.loads(data)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise Failure(f"{self.url} does not answer like this service; is --url right?")
-        return value
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise _NotTheService(self.url) from None
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
-        """GET `path` and yield its body in pieces. Raises Refused, Unreachable."""
+        """GET `path` and yield its body in pieces. Raises Refused, Unreachable, also when the body is cut off."""
         with self._open("GET", path, query) as response:
+            if response.headers.get_content_type() == "text/html":  # a proxy's page to sign in, or another site
+                raise _NotTheService(self.url)
             while chunk := response.read(_CHUNK_BYTES):
                 yield chunk
+            if response.length:  # what is missing; read() in pieces does not complain of it
+                raise IncompleteRead(b"", response.length)
 
     @contextmanager
     def _open(
@@ -151,6 +179,14 @@ def _check_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/api")
 
 
+def _check_key(key: str) -> str:
+    """Return the key without what a file's line end leaves of it. Raises WrongCall."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise WrongCall("--key has characters that no key has; was it copied whole, and alone?")
+    return key
+
+
 def _make_opener(url: str) -> OpenerDirector:
     proxies = ProxyHandler({}) if _is_loopback(urlsplit(url).hostname or "") else ProxyHandler()
     return build_opener(proxies, _NoRedirects(), HTTPHandler(), HTTPSHandler(context=ssl.create_default_context()))
@@ -184,6 +220,8 @@ def _refusal(status: int, body: bytes, url: str, elsewhere: str | None) -> Refus
         return Refused(status, f"{url} asks for a key: --key, or better the variable ONNXFN_KEY", "unauthorized")
     if status == 404:
         return Refused(status, f"{url} has no such function; is --url right?", "")
+    if status == 413:
+        return Refused(status, f"{url} takes no request as large as this one", "payload_too_large")
     if 300 <= status < 400 and elsewhere:
         return Refused(status, f"{url} sends callers on to {elsewhere}; if that is right, give it as --url.", "")
     return Refused(status, f"{url} answered with status {status}", "")
@@ -193,6 +231,8 @@ def _why_unreachable(exc: Exception, url: str) -> str:
     reason = exc.reason if isinstance(exc, URLError) else exc
     if isinstance(reason, ConnectionRefusedError):
         return f"No service at {url}; start it with `onnxfn start`."
+    if isinstance(reason, IncompleteRead):
+        return f"{url} cut its reply off."
     if isinstance(reason, TimeoutError):
         return f"{url} did not answer in time."
     return f"{url} cannot be reached: {reason}"

@@ -56,7 +56,10 @@ def run() -> None:
     except Failure as failure:
         print(f"onnxfn: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
-    except (OSError, UnicodeError) as error:
-        # A file that cannot be written, a disk that is full, a key or a terminal without the characters.
+    except OSError as error:  # a file that cannot be written, a disk that is full
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"onnxfn: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(ExitCode.WORK_FAILED)
+    except UnicodeError as error:  # a terminal without the characters
         print(f"onnxfn: {error}", file=sys.stderr)
         sys.exit(ExitCode.WORK_FAILED)

@@ -81,10 +81,11 @@ def show(
     if json:
         print_json(model)
         return
-    labels = model["labels"] or []
+    labels, canary = model["labels"] or [], model["canary"]
     rows: list[tuple[str, object]] = [
         ("version", model["version"]),
         ("versions", ", ".join(f"{version['version']} ({version['state']})" for version in model["versions"])),
+        *([("canary", f"{canary['version']} takes {canary['share']:.4g} of the requests")] if canary else []),
         ("state", model["state"]),
         *([("reason", model["reason"])] if model["reason"] else []),
         ("task", model["task"]),

@@ -49,7 +49,7 @@ RepositoryStorageOption = Annotated[
         "--storage",
         envvar="ONNXFN_STORAGE",
         show_default=False,
-        help="Connection string of a container's account; without one your Azure login is used.",
+        help="How to reach a container: a connection string, else your Azure login is used.",
     ),
 ]
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-#: Wide enough that a table sent to a file or a pipe is never cut.
-_UNBOUNDED_WIDTH = 10_000
+#: What steers a terminal: an id, a url or a label that others chose may hold it.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def print_json(value: object) -> None:
     """Print one JSON document on a line of its own."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def note(text: str) -> None:
@@ -25,20 +25,21 @@ def note(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a plain table; numbers are aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print a plain table, numbers aligned to the right. Nothing is cut: a long line is the terminal's to wrap."""
+    from rich.cells import cell_len
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
     body = [list(row) for row in rows]
-    for index, column in enumerate(columns):
-        is_number = bool(body) and all(isinstance(row[index], int | float) for row in body)
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=index == 0)
-    for row in body:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED_WIDTH, highlight=False)
-    console.print(table)
+    lines = [[*columns], *([_printable(cell) for cell in row] for row in body)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    are_numbers = [
+        bool(body) and all(isinstance(row[index], int | float) for row in body) for index in range(len(columns))
+    ]
+    for line in lines:
+        padded = []
+        for cell, width, is_number in zip(line, widths, are_numbers, strict=True):
+            space = " " * (width - cell_len(cell))
+            padded.append(space + cell if is_number else cell + space)
+        print("  ".join(padded).rstrip())
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -46,7 +47,7 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     shown = [(name, value) for name, value in fields if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {_printable(value)}")
 
 
 def write_chunks(chunks: Iterable[bytes], path: Path | None) -> None:
@@ -76,8 +77,13 @@ def progress_bytes(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def format_prediction(prediction: dict[str, Any]) -> str:
     """Return a prediction as a person reads it: label, score, and the box of a detection."""
-    text = f"{prediction.get('label', '?')}  {prediction.get('score', 0):.4f}"
+    text = f"{_printable(prediction.get('label', '?'))}  {prediction.get('score', 0):.4f}"
     if "xmin" in prediction:
         corners = [round(prediction[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
         text += "  ({}, {}) to ({}, {})".format(*corners)
     return text
+
+
+def _printable(value: object) -> str:
+    """Return a value as a terminal may be shown it: nothing for None, U+FFFD for what would steer the terminal."""
+    return "" if value is None else _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value))

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from inference.cli.account import parse_storage
 from inference.cli.failure import Failure, WrongCall
 from inference.errors import InferenceError, NotFound, SettingsError
 from inference.models.location import is_url
@@ -41,7 +42,7 @@ def use_source[T](repository: str, storage: str | None, act: Callable[[ModelSour
 
     async def use() -> T:
         with tempfile.TemporaryDirectory(prefix="onnxfn-") as folder, ThreadPoolExecutor(2) as executor:
-            settings = _storage_settings(storage)
+            settings = _choose_storage(storage)
             source = open_source(repository, settings, CacheChoice(f"{folder}/cache", _UNBOUNDED), executor)
             try:
                 return await act(source)
@@ -56,7 +57,7 @@ def use_container[T](url: str, storage: str | None, act: Callable[[BlobStore, st
     """Open a container, let `act` use it and its prefix, and close it. Raises Failure."""
 
     async def use() -> T:
-        account, blobs, prefix = open_container(url, _storage_settings(storage))
+        account, blobs, prefix = open_container(url, _choose_storage(storage))
         try:
             return await act(blobs, prefix)
         finally:
@@ -79,7 +80,6 @@ def translate_failures() -> Iterator[None]:
         raise Failure(f"{exc.message} ({exc.code})") from None
 
 
-def _storage_settings(storage: str | None) -> StorageSettings:
-    """Return how to reach a container: by a connection string, or with the caller's Azure login."""
-    text = storage or os.environ.get("AzureWebJobsStorage", "")  # noqa: SIM112 -- the platform's own spelling
-    return StorageSettings(connection_string=text)
+def _choose_storage(given: str | None) -> StorageSettings:
+    """Return how to reach a container: as the option or the shell says, else with the caller's Azure login."""
+    return parse_storage(given or os.environ.get("AzureWebJobsStorage", ""))  # noqa: SIM112 -- the platform's spelling

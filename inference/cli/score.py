@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json import dumps as encode
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,26 +98,31 @@ def score(
 
 def _score_several(client: Any, path: str, inputs: list[_Input], parameters: Mapping[str, Any], json: bool) -> None:
     from inference.cli.client import Refused
-    from inference.cli.failure import Failure
+    from inference.cli.failure import ExitCode, Failure
     from inference.cli.output import note, print_json
 
-    results: list[dict[str, Any]] = []
-    for item in inputs:
-        try:
-            results.append(_score_one(client, path, item, parameters))
-        except Refused as refused:
-            results.append({"id": item.name, "error": refused.sentence, "code": refused.code})
-            if not json:
-                note(f"onnxfn: {item}: {refused}")
-        else:
-            if not json:
-                _print_reply(item, results[-1])
-    if json:
-        print_json({"results": results})
-    failed = sum("error" in result for result in results)
-    if failed:
+    results: list[Any] = []
+    refusals: list[Refused] = []
+    try:
+        for item in inputs:
+            try:
+                results.append(_score_one(client, path, item, parameters))
+            except Refused as refused:
+                refusals.append(refused)
+                results.append({"id": item.name, "error": refused.sentence, "code": refused.code})
+                if not json:
+                    note(f"onnxfn: {item}: {refused}")
+            else:
+                if not json:
+                    _print_reply(item, results[-1])
+    finally:
+        if json and results:  # also those of before the service went away
+            print_json({"results": results})
+    if refusals:
         what = "texts" if all(item.is_text for item in inputs) else "images"
-        raise Failure(f"{failed} of {len(inputs)} {what} could not be scored.")
+        is_wrong = len(refusals) == len(inputs) and all(one.exit_code is ExitCode.WRONG_CALL for one in refusals)
+        exit_code = ExitCode.WRONG_CALL if is_wrong else ExitCode.WORK_FAILED
+        raise Failure(f"{len(refusals)} of {len(inputs)} {what} could not be scored.", exit_code)
 
 
 def _check_inputs(inputs: list[_Input]) -> None:
@@ -129,22 +135,23 @@ def _check_inputs(inputs: list[_Input]) -> None:
         raise WrongCall(f"There is no file {', '.join(missing)}.")
 
 
-def _score_one(client: Any, path: str, item: _Input, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _score_one(client: Any, path: str, item: _Input, parameters: Mapping[str, Any]) -> Any:
+    """Return the service's reply, or what the version's own `score.py` answered."""
     if item.is_file:
         data = Path(item.given).read_bytes()
-        reply: dict[str, Any] = client.call(
-            "POST", path, query=parameters, body=data, content_type="application/octet-stream"
-        )
-    else:
-        kind = "text" if item.is_text else "url"
-        reply = client.send_json("POST", path, {kind: item.given, "parameters": parameters})
-    return reply
+        return client.call_any("POST", path, query=parameters, body=data, content_type="application/octet-stream")
+    value = {"text" if item.is_text else "url": item.given, "parameters": parameters}
+    return client.call_any("POST", path, body=encode(value).encode(), content_type="application/json")
 
 
-def _print_reply(item: _Input, reply: dict[str, Any]) -> None:
-    from inference.cli.output import format_prediction
+def _print_reply(item: _Input, reply: Any) -> None:
+    from inference.cli.output import format_prediction, print_json
 
-    milliseconds = sum(reply.get("timings_ms", {}).values())
+    if not (isinstance(reply, dict) and "predictions" in reply and "timings_ms" in reply):
+        print(item)
+        print_json(reply)  # a score.py's answer
+        return
+    milliseconds = sum(reply["timings_ms"].values())
     print(f"{item}  {reply.get('model')}:{reply.get('version')}  {milliseconds:.1f} ms")
-    for prediction in reply.get("predictions", []):
+    for prediction in reply["predictions"]:
         print(f"  {format_prediction(prediction)}")

@@ -18,14 +18,12 @@ def parse_since(text: str | None, now: datetime | None = None) -> str | None:
     """
     if text is None:
         return None
-    if age := _AGO.fullmatch(text.strip()):
-        moment = (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-    else:
-        try:
+    try:
+        if age := _AGO.fullmatch(text.strip()):
+            moment = (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        else:
             moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise WrongCall(
-                f"--since {text!r} is not a time like 2026-05-01T12:00Z or an age like 90m, 6h, 2d."
-            ) from None
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError):  # the latter: before the year 1, or after 9999
+        raise WrongCall(f"--since {text!r} is not a time like 2026-05-01T12:00Z or an age like 90m, 6h, 2d.") from None

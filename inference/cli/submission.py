@@ -41,6 +41,7 @@ class Submission:
 
 def read_submission(manifest: str, options: Options) -> Submission:
     """Check what `manifest` names: a file, or the url of a blob of the service's account. Raises WrongCall."""
+    _check_options(options)
     try:
         if "://" in manifest:
             return Submission(_check_message({**options, "manifest": manifest}))
@@ -50,7 +51,6 @@ def read_submission(manifest: str, options: Options) -> Submission:
         if _is_message(path):
             value = read_json(path.read_bytes())
             return Submission(_check_message({**value, **options} if isinstance(value, dict) else value))
-        _check_message({**options, "images": ["https://host/"]})
         return Submission(options, path, asyncio.run(_check_lines(path)))
     except InvalidManifest as exc:
         raise WrongCall(f"{manifest}: {exc.message}") from None
@@ -103,6 +103,15 @@ def _is_message(path: Path) -> bool:
     except orjson.JSONDecodeError:
         return path.suffix.lower() == ".json" or line == b"{"
     return "images" in value or "manifest" in value
+
+
+def _check_options(options: Options) -> None:
+    """Raise WrongCall for an option that no message may have, by the option's name."""
+    try:
+        _check_message({**options, "images": ["https://host/"]})
+    except InvalidManifest as exc:
+        name, colon, reason = exc.message.partition(":")
+        raise WrongCall(f"--{name.replace('_', '-')}{colon}{reason}") from None
 
 
 def _check_message(value: Any) -> Options:

@@ -16,10 +16,11 @@ from inference.batch.messages import ManifestMessage
 from inference.batch.ports import Stores
 from inference.batch.record import Records
 from inference.batch.source import open_source
+from inference.cli.account import parse_storage
 from inference.cli.failure import Failure, WrongCall
 from inference.cli.output import progress_bytes
 from inference.cli.submission import Submission, choose_batch_id, read_chunks
-from inference.errors import InferenceError, SettingsError
+from inference.errors import BatchConflict, InferenceError, InvalidManifest, NotFound, SettingsError
 from inference.settings import BatchSettings, StorageSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
 from inference.storage.azure import AzureStorage
@@ -30,15 +31,13 @@ def upload(submission: Submission, storage: str) -> dict[str, Any]:
 
     The same file under the same batch id is uploaded once. Raises Failure, WrongCall.
     """
-    is_connection_string = "=" in storage
-    settings = StorageSettings(
-        connection_string=storage if is_connection_string else "", account_name="" if is_connection_string else storage
-    )
     batch_id = choose_batch_id(submission)
     try:
-        asyncio.run(_upload(submission, settings, batch_id))
+        asyncio.run(_upload(submission, parse_storage(storage), batch_id))
     except SettingsError as exc:
         raise WrongCall(f"--storage: {exc}") from None
+    except (BatchConflict, InvalidManifest, NotFound) as exc:
+        raise WrongCall(f"{exc.message} ({exc.code})") from None
     except InferenceError as exc:
         raise Failure(f"{exc.message} ({exc.code})") from None
     return {"batch_id": batch_id}

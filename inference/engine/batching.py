@@ -29,24 +29,28 @@ class _Joined:
         self.entries = entries
         self.termination = Termination()
 
-    def note_departure(self) -> None:
-        if all(entry.has_left for entry in self.entries):
+    def note_departure(self) -> Deadline | None:
+        """End the run if nobody wants it any more; return until when somebody does."""
+        staying = [entry.deadline for entry in self.entries if not entry.has_left]
+        if not staying:
             self.termination.end()
+        return max(staying, key=lambda deadline: deadline.at, default=None)
 
 
 class _Entry:
     """One item, and the future that its caller waits for."""
 
-    def __init__(self, item: object) -> None:
+    def __init__(self, item: object, deadline: Deadline) -> None:
         self.item = item
+        self.deadline = deadline
         self.outcome: Future[object] = Future()
         self.joined: _Joined | None = None
         self.has_left = False
 
-    def leave(self) -> None:
+    def leave(self) -> Deadline | None:
+        """Note that the caller has left; return until when others want the run that the item is in."""
         self.has_left = True
-        if self.joined is not None:
-            self.joined.note_departure()
+        return self.joined.note_departure() if self.joined is not None else None
 
 
 class Batcher[T, R]:
@@ -61,7 +65,7 @@ class Batcher[T, R]:
 
     async def run(self, permit: Permit, item: T, deadline: Deadline) -> R:
         """Return the result for one item. Raises DeadlineExceeded, and what the run raises for this item alone."""
-        entry = _Entry(item)
+        entry = _Entry(item, deadline)
         with self._lock:
             self._waiting.append(entry)
         try:
@@ -110,11 +114,13 @@ class Batcher[T, R]:
         except Exception as exc:
             if len(items) == 1 or joined.termination.options.terminate:
                 return [exc] * len(items)
-        return [self._outcome_alone(item, joined.termination) for item in items]
+        return [self._outcome_alone(entry, joined.termination) for entry in joined.entries]
 
-    def _outcome_alone(self, item: object, termination: Termination) -> object:
+    def _outcome_alone(self, entry: _Entry, termination: Termination) -> object:
+        if entry.has_left:
+            return None
         try:
-            return self._run_checked([item], termination)[0]
+            return self._run_checked([entry.item], termination)[0]
         except Exception as exc:
             return exc
 

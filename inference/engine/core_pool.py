@@ -16,11 +16,15 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from inference.errors import ShuttingDown
+
 
 class Work[T](Struct, eq=False):
     """One piece of work. `future.cancel()` succeeds until a core has begun it."""
 
     call: Callable[[], T]
+    #: One is held while the work has a core; who waits for one leaves the cores to others. None: by none.
+    turns: threading.Semaphore | None = None
     future: Future[T] = field(default_factory=Future)
     #: By the performance counter; 0 until a core has begun it.
     begun_at: float = 0.0
@@ -45,13 +49,19 @@ class CorePool:
         """Whether every core is free."""
         return not self._busy
 
-    def submit[T](self, call: Callable[[], T], *, is_interactive: bool) -> Work[T]:
-        """Have `call` run when a core is free. Raises RuntimeError after `close`."""
-        work = Work(call)
+    def submit[T](
+        self, call: Callable[[], T], *, is_interactive: bool, turns: threading.Semaphore | None = None
+    ) -> Work[T]:
+        """Have `call` run when a core, and one of `turns`, is free. Raises ShuttingDown after `close`."""
+        work = Work(call, turns)
         with self._lock:
             (self._interactive if is_interactive else self._batch).append(work)
         # The pool's own queue holds a turn for each piece of work; who has the turn takes what goes first by then.
-        self._threads.submit(self._take_turn)
+        try:
+            self._threads.submit(self._take_turn)
+        except RuntimeError:
+            self.withdraw(work)
+            raise ShuttingDown from None
         return work
 
     def withdraw(self, work: Work[Any]) -> bool:
@@ -65,9 +75,9 @@ class CorePool:
         return True
 
     def take_spare(self) -> bool:
-        """Take every other core for the work that holds one, if all of them are free."""
+        """Take every other core for the work that holds one, if all of them are free and nothing waits for one."""
         with self._lock:
-            is_alone = self._busy == 1 < self.cores
+            is_alone = self._busy == 1 < self.cores and not self._interactive and not self._batch
             if is_alone:
                 self._busy = self.cores
             return is_alone
@@ -77,9 +87,7 @@ class CorePool:
         with self._lock:
             self._busy -= self.cores - 1
             missed = len(self._interactive) + len(self._batch)
-        with suppress(RuntimeError):  # closed meanwhile
-            for _ in range(missed):
-                self._threads.submit(self._take_turn)
+        self._make_up_for(missed)
 
     def close(self) -> None:
         """Let the threads end; work that is under way is finished first, what waits is cancelled."""
@@ -98,10 +106,10 @@ class CorePool:
         try:
             value = work.call()
         except BaseException as exc:
-            self._end(work.begun_at)
+            self._end(work)
             work.future.set_exception(exc)
         else:
-            self._end(work.begun_at)
+            self._end(work)
             work.future.set_result(value)
 
     def _begin(self) -> Work[Any] | None:
@@ -110,15 +118,39 @@ class CorePool:
             if self._busy == self.cores:
                 return None
             for queue in (self._interactive, self._batch):
-                while queue:
-                    work = queue.popleft()
-                    if work.future.set_running_or_notify_cancel():
-                        self._busy += 1
-                        work.begun_at = time.perf_counter()
-                        return work
+                if (work := _take_first(queue)) is not None:
+                    self._busy += 1
+                    work.begun_at = time.perf_counter()
+                    return work
             return None
 
-    def _end(self, begun_at: float) -> None:
+    def _end(self, work: Work[Any]) -> None:
         with self._lock:
             self._busy -= 1
-        self._on_ended(time.perf_counter() - begun_at)
+        self._on_ended(time.perf_counter() - work.begun_at)
+        if work.turns is not None:
+            work.turns.release()
+            self._make_up_for(1)
+
+    def _make_up_for(self, missed: int) -> None:
+        """Give new turns for those that passed while work could not begin."""
+        with suppress(RuntimeError):  # closed meanwhile
+            for _ in range(missed):
+                self._threads.submit(self._take_turn)
+
+
+def _take_first(queue: deque[Work[Any]]) -> Work[Any] | None:
+    """Remove the first work that is still wanted and does not wait for others of its kind, and return it."""
+    held_up = []
+    try:
+        while queue:
+            work = queue.popleft()
+            if work.turns is not None and not work.turns.acquire(blocking=False):
+                held_up.append(work)
+            elif work.future.set_running_or_notify_cancel():
+                return work
+            elif work.turns is not None:
+                work.turns.release()
+        return None
+    finally:
+        queue.extendleft(reversed(held_up))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from inference.cancellation import has_caller_left
 from inference.deadline import Deadline
 from inference.engine.core_pool import CorePool
 from inference.engine.stuck import StuckWatch
-from inference.errors import DeadlineExceeded, Overloaded
+from inference.errors import DeadlineExceeded, Overloaded, ShuttingDown
 
 #: Who was served beside others is thought to come again with them, for the time that so many pieces of work take. Two
 #: callers that come again at once would else be alone by turns, and each run with every core hold up the other.
@@ -83,40 +85,46 @@ class Engine:
         return Permit(interactive=False)
 
     async def compute[T](
-        self, permit: Permit, work: Callable[[], T], deadline: Deadline, abandon: Callable[[], None] | None = None
+        self,
+        permit: Permit,
+        work: Callable[[], T],
+        deadline: Deadline,
+        abandon: Callable[[], Deadline | None] | None = None,
+        turns: threading.Semaphore | None = None,
     ) -> Computed[T]:
-        """Run `work` on one of the engine's threads and return its value.
+        """Run `work` on one of the engine's threads and return its value; it holds one of `turns` meanwhile.
 
         A caller that leaves while waiting costs nothing. When the deadline passes, or the caller leaves, while the
-        work runs, `abandon` is called to end it early; the core is given back only when the thread is free again.
+        work runs, `abandon` is called to end it early, or to tell until when others want it; the core is given back
+        only when the thread is free again.
 
         Raises DeadlineExceeded, Overloaded for an item of a batch that got no core in time, which is no fault of the
-        item's, and whatever `work` raises.
+        item's, ShuttingDown once the engine was closed, and whatever `work` raises.
         """
-        submitted_at, given_seconds = time.perf_counter(), deadline.remaining()
+        submitted_at, left_seconds = time.perf_counter(), deadline.remaining()
         call = partial(contextvars.copy_context().run, work)
-        submitted = self._cores.submit(call, is_interactive=permit.interactive)
+        submitted = self._cores.submit(call, is_interactive=permit.interactive, turns=turns)
         try:
-            async with asyncio.timeout(given_seconds):
+            async with asyncio.timeout(left_seconds):
                 value = await asyncio.wrap_future(submitted.future)
-        except (TimeoutError, asyncio.CancelledError, DeadlineExceeded):
-            is_left = (task := asyncio.current_task()) is not None and task.cancelling()
+        except (TimeoutError, asyncio.CancelledError, DeadlineExceeded) as exc:
+            is_left = has_caller_left()
             if self._cores.withdraw(submitted):
                 if is_left:
                     raise
+                if isinstance(exc, asyncio.CancelledError):  # by `close`, as the caller is still there
+                    raise ShuttingDown from None
                 raise (DeadlineExceeded if permit.interactive else Overloaded) from None
-            if abandon:
-                abandon()
+            others_deadline = abandon() if abandon else None
             # The first one ended with the wait; this one ends with the work, whose outcome nobody waits for.
             running = asyncio.wrap_future(submitted.future)
             running.add_done_callback(_consume)
-            if is_left:
-                self._stuck.watch(running, deadline)
-                raise
-            if permit.interactive:
-                self._stuck.watch(running, deadline)
+            if is_left or permit.interactive or others_deadline is not None:
+                self._stuck.watch(running, others_deadline or deadline)
             else:
-                await self._stuck.wait(running, deadline, given_seconds)
+                await self._stuck.wait(running, deadline)
+            if is_left:
+                raise
             raise DeadlineExceeded from None
         return Computed(value, submitted.begun_at - submitted_at)
 
@@ -146,10 +154,6 @@ class Engine:
     def _note_ended(self, seconds: float) -> None:
         self._busy_seconds += 0.1 * (seconds - self._busy_seconds)
         self._active_at = self._clock()
-
-    async def run_blocking[T](self, work: Callable[[], T]) -> T:
-        """Run rare long work (loading a model) beside the cores, on a thread of asyncio's own pool."""
-        return await asyncio.to_thread(work)
 
     def close(self) -> None:
         """Let the threads end; running work is finished first."""

@@ -15,7 +15,8 @@ from inference.deadline import Deadline
 #: After its deadline, for work of a batch: less than the second net below the scorer leaves (batch/scoring.py), so that
 #: the process ends before its part is written, and its neighbours are not charged for what one item did.
 _BATCH_SECONDS = 4.0
-#: The same as a share of what the work had, for short deadlines.
+#: The same as a share of all that the item was given, for short deadlines; not of what a slow fetch left of it:
+#: an image that gets its core at the last moment takes as long as any other.
 _BATCH_SHARE = 0.8
 #: For a request, whose caller has had its answer.
 _INTERACTIVE_SECONDS = 30.0
@@ -27,11 +28,11 @@ class StuckWatch:
     def __init__(self, on_stuck: Callable[[], None] | None) -> None:
         self._on_stuck = on_stuck
 
-    async def wait(self, running: asyncio.Future[Any], deadline: Deadline, given_seconds: float) -> None:
+    async def wait(self, running: asyncio.Future[Any], deadline: Deadline) -> None:
         """Wait for work of a batch to end, though nobody wants its value."""
         if self._on_stuck is None:
             return
-        grace = min(_BATCH_SECONDS, _BATCH_SHARE * given_seconds)
+        grace = min(_BATCH_SECONDS, _BATCH_SHARE * deadline.given_seconds)
         self._call_later(running, deadline, grace)
         await asyncio.wait({running}, timeout=_seconds_until(deadline) + grace)
 

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -37,7 +37,6 @@ _log = logging.getLogger("inference.engine")
 
 #: When models are timed: while the service is idle, before a model serves, or never.
 type TuningMode = Literal["background", "warm-up", "off"]
-TUNING_MODES: tuple[TuningMode, ...] = get_args(TuningMode.__value__)
 
 #: Without work for so long the service counts as idle: longer than the pauses of somebody who clicks.
 QUIET_SECONDS = 1.5
@@ -79,10 +78,10 @@ class Tunable(Protocol):
     def can_batch(self) -> bool:
         """Whether several items may be one run."""
 
-    def trial(self) -> AbstractContextManager[OpenRun | None]:
+    def trial(self, is_free: Callable[[], bool]) -> AbstractContextManager[OpenRun | None]:
         """Return a block in which ways to run can be opened and timed; None where only real requests can run.
 
-        Block and opening raise InferenceError.
+        Block and opening raise InferenceError, and a run Interrupted once `is_free` says no.
         """
 
     def adopt(self, plan: ExecutionPlan) -> None:
@@ -203,7 +202,7 @@ class Tuner:
             return None
         timings: list[Timing] = []
         try:
-            with model.trial() as open_run:
+            with model.trial(is_free) as open_run:
                 if open_run is None:
                     return None
                 # Each in turn, so that what disturbs one of them does not disturb it every time.

@@ -101,7 +101,7 @@ def read_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | N
 def _read_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year, an hour or a zone of twenty digits
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 

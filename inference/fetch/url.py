@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 from typing import Final
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from msgspec import Struct
 from yarl import URL
@@ -91,8 +91,7 @@ class Target(Struct, frozen=True):
             path = self.path
             suffix = suffix if suffix.startswith("?") else f"?{self.query}"
         elif not path.startswith("/"):
-            # Where `..` goes above the root, urljoin drops the slash as well, and the path would run into the port.
-            path = "/" + urljoin(self.path, path).removeprefix("/")
+            path = _merge(self.path, path)
         return f"{self.scheme}://{self._bracketed_host}:{self.port}{path}{suffix}"
 
     @property
@@ -196,6 +195,23 @@ def _read_literal(host: str) -> IPAddress | None:
     if is_disguised or is_bracketed != is_ipv6 or str(address) != text:
         raise UrlNotAllowed("The url's host is an address in an unusual form.")
     return address
+
+
+def _merge(base: str, path: str) -> str:
+    """Return the path that a relative one means beside `base` (RFC 3986 §5.2.3 and §5.2.4).
+
+    urljoin takes the beginning of a path like `//[x/y` for a host, fails on it, and drops empty segments.
+    """
+    merged: list[str] = []
+    segments = [*base.split("/")[1:-1], *path.split("/")]
+    for segment in segments:
+        if segment == "..":
+            del merged[-1:]
+        elif segment != ".":
+            merged.append(segment)
+    if segments[-1] in {".", ".."}:
+        merged.append("")
+    return "/" + "/".join(merged)
 
 
 def _to_ascii(part: str) -> str:

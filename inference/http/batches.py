@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import orjson
 
+from inference.batch.manifest import MAX_LINE_BYTES
 from inference.batch.service import BatchService
 from inference.errors import InvalidRequest, PayloadTooLarge
-from inference.http.compression import unpack
+from inference.http.compression import unpacked
 from inference.http.messages import Request, Response, json_response
 from inference.http.queries import read_count
 from inference.settings import RequestLimits
@@ -37,12 +38,12 @@ class BatchRoutes:
             )
         content_type = request.media_type
         if request.headers.get("content-encoding", "").strip().lower() not in _STREAMED:
-            request = unpack(request, self._limits)
+            request = await unpacked(request, self._limits)
         if request.says_nothing_of_its_type and _is_lines(request.body):
             content_type = "application/x-ndjson"
         elif request.is_json:
             # Manifests of other types are read as a stream, which sees gzip by itself.
-            request, content_type = unpack(request, self._limits), "application/json"
+            request, content_type = await unpacked(request, self._limits), "application/json"
         elif not content_type:
             content_type = "application/octet-stream"
         options = {name: request.query[name] for name in _OPTIONS if request.query.get(name)}
@@ -77,6 +78,8 @@ class BatchRoutes:
 def _is_lines(body: bytes) -> bool:
     """Tell JSON Lines, whose first line is an item, from a message of JSON."""
     first = body.lstrip().partition(b"\n")[0]
+    if len(first) > MAX_LINE_BYTES:  # no item; parsed, a body of one line takes gigabytes
+        return False
     try:
         value = orjson.loads(first)
     except orjson.JSONDecodeError:

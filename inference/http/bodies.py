@@ -18,7 +18,7 @@ from inference.errors import InvalidRequest, ItemRejected, PayloadTooLarge, TooM
 from inference.http.messages import Request
 from inference.image.formats import identify
 from inference.models.tasks.text import decode_text
-from inference.schema import Misfit, Table, measure_json, read
+from inference.schema import Misfit, Table, measure_json, read, read_number
 from inference.scorer import ScoreParameters, Source
 from inference.settings import RequestLimits
 
@@ -198,7 +198,7 @@ def _query_parameters(query: Mapping[str, str], typed: Mapping[str, Any] | None 
     values: dict[str, Any] = {**(typed or {})}
     for name in _names_in(query):
         try:
-            values[name] = _PARAMETERS[name](query[name])
+            values[name] = read_number(_PARAMETERS[name], query[name])
         except ValueError:
             raise InvalidRequest(f"{name} is not a number.") from None
     try:

@@ -5,6 +5,8 @@ It refuses to inflate a body beyond the limit of bodies.
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import zlib
 from collections.abc import Mapping
 from typing import Final
@@ -17,6 +19,9 @@ from inference.settings import RequestLimits
 
 #: zlib's wbits. "deflate" is the zlib format: RFC 9110, section 8.4.1.2, and so do Triton's clients understand it.
 _FORMATS: Final[Mapping[str, int]] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+#: "x-gzip" is gzip: RFC 9110, section 8.4.1.3.
+_ALIASES: Final[Mapping[str, str]] = {"x-gzip": "gzip"}
 
 #: Tensors of floats shrink little whatever the level, and level 1 is several times as fast as the default.
 _LEVEL = 1
@@ -32,16 +37,25 @@ def check_size(request: Request, limits: RequestLimits) -> None:
 
 
 def unpack(request: Request, limits: RequestLimits) -> Request:
-    """Return the request with its body as it was before `Content-Encoding`.
+    """Return the request with its body as it was before `Content-Encoding`, without a byte order mark.
 
-    Raises InvalidRequest, UnsupportedMediaType, and PayloadTooLarge for a body over the limit, packed or not.
+    Windows writes one before text, which JSON does not allow (RFC 8259, section 8.1, lets readers pass over it). Raises
+    InvalidRequest, UnsupportedMediaType, and PayloadTooLarge for a body over the limit, packed or not.
     """
     check_size(request, limits)
-    encoding = request.headers.get("content-encoding")
-    if not encoding:
-        return request
-    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
-    return replace(request, body=decompress(request.body, encoding, limits.max_body_bytes), headers=headers)
+    body, headers = request.body, request.headers
+    if encoding := headers.get("content-encoding"):
+        body = decompress(body, encoding, limits.max_body_bytes)
+        headers = {name: value for name, value in headers.items() if name != "content-encoding"}
+    body = body.removeprefix(codecs.BOM_UTF8)
+    return request if body is request.body else replace(request, body=body, headers=headers)
+
+
+async def unpacked(request: Request, limits: RequestLimits) -> Request:
+    """As `unpack`, which inflates on a thread: of a few KB it may make so much that others would wait for it."""
+    if not request.headers.get("content-encoding"):
+        return unpack(request, limits)
+    return await asyncio.to_thread(unpack, request, limits)
 
 
 def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
@@ -51,6 +65,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     has more than `max_bytes` then.
     """
     encoding = encoding.strip().lower()
+    encoding = _ALIASES.get(encoding, encoding)
     if encoding in ("", "identity"):
         return body
     if encoding not in _FORMATS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inference.batch.service import BatchService
 from inference.http.batches import collect
-from inference.http.compression import unpack
+from inference.http.compression import unpacked
 from inference.http.messages import Request, Response, json_response
 from inference.http.queries import read_filter, read_selection
 from inference.settings import RequestLimits
@@ -29,12 +29,12 @@ class DeadLetterRoutes:
 
     async def replay(self, request: Request) -> Response:
         """Try the selected items again."""
-        selection = read_selection(unpack(request, self._limits))
+        selection = read_selection(await unpacked(request, self._limits))
         outcome = await self._batches.replay(selection.filter, dry_run=selection.dry_run)
         return json_response(outcome.as_dict("replayed"), 202)
 
     async def purge(self, request: Request) -> Response:
         """Forget the selected dead letters."""
-        selection = read_selection(unpack(request, self._limits))
+        selection = read_selection(await unpacked(request, self._limits))
         outcome = await self._batches.purge(selection.filter, dry_run=selection.dry_run)
         return json_response(outcome.as_dict("purged"))

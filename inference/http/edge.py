@@ -6,6 +6,7 @@ with nothing of itself in the body.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
@@ -15,9 +16,10 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, get_current_span
 
 from inference import telemetry
+from inference.cancellation import has_caller_left
 from inference.errors import InferenceError, InvalidRequest, SettingsError
 from inference.http.messages import Handler, Request, Response, json_response
 from inference.http.statuses import status_of
@@ -71,7 +73,10 @@ async def _answer(route: str, handler: Handler, request: Request) -> Response:
         # Names of settings and their bad values are for the operator's log, not for callers.
         _log.error("The settings are wrong: %s", exc, extra={"action": "settings_error"})
         return _error(503, "The service is not configured correctly; its log says why.", "misconfigured", request.id)
-    except Exception:
+    except (Exception, asyncio.CancelledError) as exc:
+        if isinstance(exc, asyncio.CancelledError) and has_caller_left():
+            raise
+        # A cancellation of something else, let through: the Functions worker would never answer.
         telemetry.count_bug(route)
         _log.exception("Unknown exception", extra={"action": "request_bug", "request_id": request.id})
         return _error(500, "The service failed in a way it should not have.", "internal_error", request.id)
@@ -98,6 +103,8 @@ def error_response(error: InferenceError, request_id: str) -> Response:
 def _error(
     status: int, sentence: str, code: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
+    if status >= 500:  # the others are the caller's, and no failure of ours
+        telemetry.mark_failed(get_current_span(), code)
     return json_response({"error": sentence, "code": code, "request_id": request_id}, status, headers)
 
 

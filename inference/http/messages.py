@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ class Request(Struct, frozen=True):
     def is_json(self) -> bool:
         """Whether the body is said to be JSON or, where nothing is said, begins like an object."""
         if self.says_nothing_of_its_type:
-            return self.body.lstrip()[:1] == b"{"
+            return self.body.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{"
         return self.media_type == "application/json" or self.media_type.endswith("+json")
 
 

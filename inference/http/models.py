@@ -9,16 +9,19 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from inference.errors import ModelNotFound, ModelUnavailable
+from inference.deadline import Deadline
+from inference.errors import DeadlineExceeded, ModelNotFound, ModelUnavailable
 from inference.http.messages import Request, Response, json_response
 from inference.models.registry import ModelRegistry, ModelState
+from inference.settings import RequestLimits
 
 
 class ModelRoutes:
     """Handlers of `/models`, `/models/{model}` and `/models/{model}/reload`."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, registry: ModelRegistry, limits: RequestLimits) -> None:
         self._registry = registry
+        self._limits = limits
 
     async def list(self, _: Request) -> Response:
         """List every model with the version that serves; models that no one asked for yet are `unloaded`."""
@@ -27,10 +30,13 @@ class ModelRoutes:
         return json_response({"models": models})
 
     async def show(self, request: Request) -> Response:
-        """Describe one model, loading it first; one that cannot serve says why. Raises ModelNotFound."""
+        """Describe one model, loading it first; one that cannot serve says why.
+
+        One whose load takes longer than a request may is `loading`. Raises ModelNotFound.
+        """
         name = request.path["model"]
-        with suppress(ModelUnavailable):
-            await self._registry.get(name)
+        with suppress(ModelUnavailable, DeadlineExceeded):
+            await Deadline.after(self._limits.timeout_seconds).bound(self._registry.get(name))
         return json_response(await self._describe_model(name))
 
     async def reload(self, request: Request) -> Response:

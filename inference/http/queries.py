@@ -35,7 +35,10 @@ class Selection(Table, frozen=True):
 
 def read_selection(request: Request) -> Selection:
     """Return the body of a replay or a purge; an empty one means everything. Raises as `read_control` does."""
-    if misplaced := request.query.keys() & {"batch_id", "since", "limit", "dry_run"}:
+    misplaced = request.query.keys() & {"batch_id", "since", "limit", "dry_run"}
+    if _read_code(request.query) is not None:
+        misplaced.add("code")
+    if misplaced:
         raise InvalidRequest(f"{min(misplaced)}: it belongs in the body, as JSON.")
     if request.body and not request.is_json and not request.says_nothing_of_its_type:
         raise UnsupportedMediaType("The selection must be JSON.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from msgspec.structs import asdict
@@ -13,7 +14,7 @@ from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.errors import InferenceError, InvalidRequest
 from inference.http.bodies import Input, ScoreRequest, read_score_request
-from inference.http.compression import unpack
+from inference.http.compression import unpacked
 from inference.http.messages import Request, Response, json_response
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession
@@ -22,6 +23,9 @@ from inference.settings import RequestLimits
 
 #: Of the caller's headers, those that a model's own code has no business with.
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "x-functions-key"})
+
+#: Reading less than this takes a few milliseconds at most.
+_LARGE_BODY_BYTES = 1024 * 1024
 
 
 class ScoreRoutes:
@@ -35,14 +39,19 @@ class ScoreRoutes:
     async def score(self, request: Request) -> Response:
         """Score what the body or the query names."""
         deadline = Deadline.after(self._limits.timeout_seconds)
-        request = unpack(request, self._limits)
+        request = await deadline.bound(unpacked(request, self._limits))
         session = await deadline.bound(self._scorer.session(_model(request), sticky_key=request.id))
         if isinstance(session, ScriptSession):
             return await self._run_script(request, session, deadline)
-        wanted = read_score_request(request, self._limits, takes_text=session.spec.task == "text")
+        wanted = await self._read(request, deadline, takes_text=session.spec.task == "text")
         if wanted.is_list:
             return json_response({"results": await self._score_all(wanted, session, deadline)})
         return json_response(await self._score_one(wanted.inputs[0], wanted, session, deadline, request.id))
+
+    async def _read(self, request: Request, deadline: Deadline, *, takes_text: bool) -> ScoreRequest:
+        read = partial(read_score_request, request, self._limits, takes_text=takes_text)
+        # On a thread, a large one: it takes tenths of a second, in which others want an answer.
+        return read() if len(request.body) < _LARGE_BODY_BYTES else await deadline.bound(asyncio.to_thread(read))
 
     async def _run_script(self, request: Request, session: ScriptSession, deadline: Deadline) -> Response:
         """Answer as Azure ML's server does: the body is the script's, and so is the reply."""
@@ -62,8 +71,15 @@ class ScoreRoutes:
                 return {"id": identity, "error": exc.message, "code": exc.code}
 
         # A task group would cancel the neighbours of an unknown exception; here they end first, then it is a 500.
-        outcomes = await asyncio.gather(*(outcome(i, image) for i, image in enumerate(wanted.inputs)))
-        return list(outcomes)
+        outcomes = await asyncio.gather(
+            *(outcome(i, image) for i, image in enumerate(wanted.inputs)), return_exceptions=True
+        )
+        results = []
+        for one in outcomes:
+            if isinstance(one, BaseException):
+                raise one
+            results.append(one)
+        return results
 
     def _counted(self, session: ModelSession) -> AbstractContextManager[None]:
         return telemetry.counted_item("http", model=session.version.name, version=session.version.version)

@@ -5,7 +5,6 @@ It refuses half images: what is truncated or broken is InvalidImage, whatever pa
 
 from __future__ import annotations
 
-import io
 from importlib import import_module
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
+from inference.image.bombs import BoundedReads, check_parts, check_tiles
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
 from inference.image.scans import check_scans
@@ -75,13 +75,18 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
     Raises InvalidImage, UnsupportedImage, ImageTooLarge.
     """
     name = identify(data)
+    check_parts(name, data)
     if plugin := _PLUGINS.get(name):
         import_module(plugin)
     try:
-        with Image.open(io.BytesIO(data), formats=(name,)) as image:
+        file = BoundedReads(data)
+        with Image.open(file, formats=(name,)) as image:
+            file.unbind()
             _check_size(image.size, settings)
             if name == "JPEG":
                 check_scans(data)
+            elif name == "TIFF":
+                check_tiles(data, settings.max_image_pixels)
             return _load(image, name, data, target)
     except InferenceError:
         raise

@@ -22,7 +22,6 @@ _SUPPORTED = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
     b"II+\x00": "TIFF",  # BigTIFF
-    b"MM\x00+": "TIFF",
 }
 
 #: First bytes → what to call a format that is recognised and refused: never rendered, never handed to a codec.
@@ -38,6 +37,7 @@ _REFUSED = {
     b"\x00\x00\x00\x0cJXL ": "JPEG XL",
     b"\xff\x0a": "JPEG XL",
     b"II\xbc\x01": "JPEG XR",
+    b"MM\x00+": "BigTIFF in big-endian order",  # Pillow reads it as an ordinary TIFF, and libtiff then as what it is
     b"qoif": "QOI",
     b"DDS ": "DDS",
     b"v/1\x01": "OpenEXR",

@@ -99,21 +99,37 @@ def propose_declaration(signature: Signature, task: str | None, file: str) -> st
     lines += [f'task = "{task}"' if task else '# task = "classification"  # detection, text, tensor']
     only = signature.inputs[0] if len(signature.inputs) == 1 else None
     if only is not None and len(only.shape) == 4 and task in (None, "classification", "detection"):
-        lines += ["", "[input]", *_IMAGE_INPUT]
-    lines += ["", "[output]", '# activation = "softmax"  # none, sigmoid (multi-label)', "# top_k = 5"]
+        is_gray = 1 in (only.shape[1], only.shape[3])
+        values = [_VALUES, *(_GRAY if is_gray else _IMAGENET)] if only.dtype != "uint8" else []
+        lines += ["", "[input]", *values, _RESIZE[task == "detection"], *([] if is_gray else [_COLOR])]
+    if task != "tensor":
+        lines += ["", "[output]", _ACTIVATION[task in ("detection", "text")]]
+    if task not in ("tensor", "detection"):
+        lines += ["# top_k = 5"]
     if task == "detection":
         lines += ["", "[detection]", 'decoder = "yolox"  # yolov8, ssd, boxes-scores', "# score_threshold = 0.35"]
     return "\n".join(lines) + "\n"
 
 
-#: What a graph does not tell of its training; the values shown are ImageNet's, as most classifiers want them.
-_IMAGE_INPUT = (
-    "# value = (pixel * scale - mean) / std: as the model was trained, or its answers are nonsense",
-    "# scale = 0.00392156862745098",
-    "# mean = [0.485, 0.456, 0.406]",
-    "# std = [0.229, 0.224, 0.225]",
+#: What a graph does not tell of its training.
+_VALUES = (
+    "# value = (pixel * scale - mean) / std: as the model was trained, or its answers are nonsense\n"
+    "# scale = 0.00392156862745098"
+)
+#: ImageNet's, as most classifiers want them; and -1 … 1, for the one channel of a model of grey pixels.
+_IMAGENET = ("# mean = [0.485, 0.456, 0.406]", "# std = [0.229, 0.224, 0.225]")
+_GRAY = ("# mean = [0.5]", "# std = [0.5]")
+_COLOR = '# color = "RGB"  # BGR, L'
+
+#: The default of a classification, and of a detection.
+_RESIZE = (
     '# resize = "shorter-side"  # stretch, letterbox, letterbox-top-left',
-    '# color = "RGB"  # BGR, L',
+    '# resize = "letterbox"  # letterbox-top-left, stretch, shorter-side',
+)
+#: The default of a classification, and of a detection or a text.
+_ACTIVATION = (
+    '# activation = "softmax"  # none, sigmoid (multi-label)',
+    '# activation = "none"  # sigmoid, softmax: where the graph ends in logits',
 )
 
 

@@ -53,7 +53,13 @@ class VersionCache:
         self._max_bytes = max_bytes
 
     def open(self, key: str) -> Lease | None:
-        """Return the entry of that key, or None when there is none; it may still have to be verified."""
+        """Return the entry of that key, or None when there is none; it may still have to be verified.
+
+        There is none in another user's folder, which `reserve` refuses: what was verified there could be renamed away,
+        and back once another file was loaded.
+        """
+        if not _is_own(self._folder):
+            return None
         path = self._folder / key
         descriptor = _try_lock(path, fcntl.LOCK_SH)
         if descriptor is None:
@@ -173,12 +179,18 @@ def translate_full_disk() -> Iterator[None]:
 def _private(folder: Path) -> Path:
     """Make the folder, and refuse one that somebody else could put models into: temp folders are shared."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.lstat()
-    if status.st_uid != os.geteuid():
+    if not _is_own(folder):
         raise ModelUnavailable("the model cache's folder belongs to another user.")
-    if status.st_mode & 0o077:
+    if folder.lstat().st_mode & 0o077:
         folder.chmod(0o700)
     return folder
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        return folder.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _try_lock(path: Path, kind: int) -> int | None:

@@ -120,7 +120,7 @@ class Catalog(Struct, frozen=True):
         if published is None and not self.models:
             raise ModelUnavailable("The model repository has no published model.")
         if published is None:
-            raise ModelNotFound(f"There is no model {name}.")
+            raise ModelNotFound(f"There is no model {name[:64]}.")
         return published
 
 

@@ -81,8 +81,11 @@ def inspect_version(version: ModelVersion, *, score_scripts: bool) -> Inspection
         return _describe(inspection.session)
 
     def warm(session: ModelSession) -> str:
-        session.warm()
-        return "init() alone, run() was not called" if SCRIPT_NAME in manifest.files else "one run on zeros"
+        if session.warm():
+            return "one run on zeros"
+        if SCRIPT_NAME in manifest.files:
+            return "init() alone, run() was not called"
+        return "no run: only a real request can tell what fits"
 
     def compare(session: ModelSession, manifest: Manifest) -> str:
         check_golden(session, manifest)

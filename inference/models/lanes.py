@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from inference.engine.plan import ExecutionPlan
+from inference.engine.termination import turn
 from inference.models.session_factory import SessionFactory, Way
 
 
@@ -23,14 +23,19 @@ class Lanes(Struct, frozen=True):
     plan: ExecutionPlan | None
     loaded: Any
     idle: Any | None = None
-    #: Held by a run in the loaded lane.
-    turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    #: One is held by each run in the loaded lane; None: by none.
+    turns: threading.Semaphore | None = None
 
     def run(self, names: Sequence[str], feeds: dict[str, Any], run_options: Any, *, is_alone: bool) -> Sequence[Any]:
-        """Run once; `is_alone` promises every core. Raises whatever onnxruntime raises."""
+        """Run once; `is_alone` promises every core.
+
+        Raises whatever onnxruntime raises, and DeadlineExceeded for a run that was ended before its turn.
+        """
         if is_alone and self.idle is not None:
             return cast("Sequence[Any]", self.idle.run(names, feeds, run_options))
-        with self.turn:
+        if self.turns is None:
+            return cast("Sequence[Any]", self.loaded.run(names, feeds, run_options))
+        with turn(self.turns, run_options):
             return cast("Sequence[Any]", self.loaded.run(names, feeds, run_options))
 
 
@@ -40,9 +45,9 @@ def open_lanes(plan: ExecutionPlan, old: Lanes, old_threads: int, factory: Sessi
     Two lanes share their weights; for one, `old`'s session stays where its threads are the plan's. The turns hold the
     runs to `parallel`: with more threads a run than one, the engine's cores admit too many.
     """
-    turn = threading.BoundedSemaphore(plan.parallel)
+    turns = threading.BoundedSemaphore(plan.parallel)
     way = Way(plan.threads)
     if plan.has_idle_lane:
         with factory.sharing() as create:
-            return Lanes(plan, create(way), create(Way(plan.idle_threads, plan.spinning)), turn)
-    return Lanes(plan, old.loaded if plan.threads == old_threads else factory.create(way), None, turn)
+            return Lanes(plan, create(way), create(Way(plan.idle_threads, plan.spinning)), turns)
+    return Lanes(plan, old.loaded if plan.threads == old_threads else factory.create(way), None, turns)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,9 @@ MAX_MANIFEST_BYTES = 1 << 20
 #: Protobuf cannot hold a message of 2 GiB or more; larger models keep their weights in external-data files.
 MAX_MODEL_BYTES = (1 << 31) - 1
 
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\Z")]
+_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\Z")
+_SHOWN_CHARACTERS = 80
+FileName = Annotated[str, Meta(pattern=_FILE_NAME.pattern)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -191,4 +194,18 @@ def _parsed(content: object) -> Manifest:
     try:
         return read(Manifest, content)
     except Misfit as exc:
-        raise ModelUnavailable(f"{MANIFEST_NAME}: {exc}.") from exc
+        raise ModelUnavailable(f"{MANIFEST_NAME}: {_find_entry(content) or exc}.") from exc
+
+
+def _find_entry(content: object) -> str | None:
+    """Return which file's entry is wrong and how, which the schema does not say of keys that may be any."""
+    files = content.get("files") if isinstance(content, dict) else None
+    for name, digest in files.items() if isinstance(files, dict) else ():
+        shown = name[:_SHOWN_CHARACTERS]
+        if not _FILE_NAME.match(name):
+            return f"files: {shown!r}: a name has letters, digits, dots, dashes and underscores, and no dot first"
+        try:
+            read(FileDigest, digest, under=f"files.{shown}")
+        except Misfit as exc:
+            return str(exc)
+    return None

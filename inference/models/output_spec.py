@@ -156,7 +156,8 @@ def _or_default(value: float | None, default: float) -> float:
 def _box(detection: DeclaredDetection, decoder: Decoder) -> tuple[BoxFormat, BoxUnits]:
     box, units = _BOXES[decoder]
     if decoder == "yolox" and (detection.box or detection.units):
-        raise refusal("detection.box", "a yolox model's boxes are written in one way only: leave out box and units")
+        key = "detection.box" if detection.box else "detection.units"
+        raise refusal(key, "a yolox model's boxes are written in one way only: leave out box and units")
     return detection.box or box, detection.units or units
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from inference.errors import InvalidRequest
+from inference.errors import InferenceFailed, InvalidRequest
 from inference.models.geometry import Frame
 from inference.models.spec import ModelSpec, ServedTask
 from inference.models.tasks.classification import Classification, classify, read_class_scores
@@ -61,7 +61,12 @@ def check_outputs(outputs: Mapping[str, NDArray[Any]], spec: ModelSpec) -> None:
     """Raise InferenceFailed when outputs do not have the shape that the task needs; their values are not looked at."""
     match spec.task:
         case "classification":
-            read_class_scores(outputs, spec.output)
+            scores = read_class_scores(outputs, spec.output)
+            if scores.size == 1 and spec.output.activation == "softmax":
+                raise InferenceFailed(
+                    "The model's output is one number, of which the softmax is always 1: set output.activation to "
+                    "sigmoid (of a logit) or none (of a probability)."
+                )
         case "text":
             check_text(outputs, spec.output)
         case "detection":

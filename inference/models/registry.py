@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -36,6 +37,10 @@ FRESH_SECONDS = 1.0
 
 #: Where the best version cannot be loaded by a new process, so many are tried in all.
 _MAX_CANDIDATES = 3
+
+#: How long a poll waits for one model to be brought up to date before it goes on to the next, while that goes on, too;
+#: a warm-up that never ends is ended after as long.
+PATIENCE_SECONDS = 60.0
 
 #: NAME and VERSION, or None for the version that serves.
 type _Key = tuple[str, str | None]
@@ -87,6 +92,7 @@ class ModelRegistry:
         self._clock = clock
         self._poll_at = clock() + poll_seconds if poll_seconds else float("inf")
         self._routes: dict[_Key, Route] = {}
+        self._unloaded: set[str] = set()
         self._updates: dict[_Key, asyncio.Task[ModelSession | InferenceError]] = {}
         self._watch = RepositoryWatch(source, clock)
         self._polling: asyncio.Task[None] | None = None
@@ -109,14 +115,6 @@ class ModelRegistry:
         if route is not None and (session := route.choose(sticky_key, now)) is not None:
             return session
         return await self._open((name, version))
-
-    async def load_all(self, references: Iterable[str]) -> None:
-        """Load these models (`NAME[:VERSION]`), one after the other; `states` tells how it went."""
-        for reference in references:
-            try:
-                await self.get(*parse_reference(reference))
-            except InferenceError as exc:
-                logger.warning("model not ready", extra={"action": "model_load_failed", "reason": exc.message})
 
     async def poll(self) -> None:
         """Look for what was published, unless that was done less than the poll interval ago.
@@ -155,6 +153,11 @@ class ModelRegistry:
         (await self._watch.look(max_age_seconds=FRESH_SECONDS)).find(name)
         for key in [key for key in self._routes if key[0] == name]:
             self._replace(key, None)
+        self._unloaded.add(name)
+
+    def is_unloaded(self, name: str) -> bool:
+        """Tell whether a model was unloaded and no one asked for it since; one dropped for memory was not."""
+        return name in self._unloaded
 
     def problem(self, name: str, version: str | None = None) -> str | None:
         """Return why the version that should serve does not, though another may; None when all is as it should be."""
@@ -231,27 +234,28 @@ class ModelRegistry:
             old.problem = exc.message
             return old.session or exc
         route = Route()
-        route.stable = await self._load_best(candidates, old, route.failed, is_pinned=key in self._pinned)
+        route.stable, session = await self._load_best(candidates, old, route.failed, is_pinned=key in self._pinned)
         error = route.failed[0].error if route.failed else None
         route.problem = error.message if error is not None else None
         self._add_canary(route, published, key)
         self._replace(key, route)
-        return route.session or error or ModelUnavailable(f"{name}: other models took its memory; try again.")
+        self._unloaded.discard(name)
+        return session or error or ModelUnavailable(f"{name}: it cannot be loaded.")
 
     async def _load_best(
         self, candidates: list[Release], old: Route, failed: list[Slot], *, is_pinned: bool
-    ) -> Slot | None:
+    ) -> tuple[Slot | None, ModelSession | None]:
         """Return the best candidate that can serve, noting in `failed` which could not; else what serves already."""
         for release in candidates[:_MAX_CANDIDATES]:
             if old.stable is not None and old.stable.release == release and old.session is not None:
-                return old.stable
-            slot = await self._sessions.load(release, is_pinned=is_pinned)
-            if slot.session is not None:
-                return slot
+                return old.stable, old.session
+            slot, session = await self._sessions.load(release, is_pinned=is_pinned)
+            if session is not None:
+                return slot, session
             failed.append(slot)
             if not isinstance(slot.error, ModelUnavailable):
                 break  # storage failed, not the version: an older one would be no remedy
-        return old.stable if old.session is not None else None
+        return (old.stable, old.session) if old.session is not None else (None, None)
 
     def _add_canary(self, route: Route, published: PublishedModel, key: _Key) -> None:
         """Begin to load the canary; it takes its share once it is ready, and no request waits for it."""
@@ -296,7 +300,9 @@ class ModelRegistry:
         for key in [*self._routes]:
             route = self._routes.get(key)
             if key in self._pinned or (route is not None and route.session is not None):
-                await self._update_once(key)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await self._update_once(key)
         telemetry.count_model_poll("ok")
 
     def _model_states(self, model: PublishedModel) -> list[ModelState]:

@@ -24,7 +24,11 @@ CPU = "CPUExecutionProvider"
 _LOG_SEVERITY_FATAL = 4
 _CODE_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
-_MAX_REASON_CHARACTERS = 300
+#: Where in onnxruntime's source an error arose; with the function's arguments it is longer than what it says.
+_SOURCE_LINE = re.compile(r" ?(?<![\w./-])[\w./-]+\.(?:cc|h):\d+ (?:[^()]*::[\w~]+\([^()]*\) )?")
+_MAX_REASON_CHARACTERS = 500
+#: Names of a hostile model may be megabytes; all that is kept stands at the beginning.
+_MAX_READ_CHARACTERS = 4000
 
 
 def create_session(
@@ -60,8 +64,10 @@ def name_runtime(providers: Sequence[str]) -> str:
 
 
 def explain(exc: Exception, version: ModelVersion) -> str:
-    """Return what onnxruntime says, without its prefix and without any folder's name."""
-    message = _CODE_PREFIX.sub("", str(exc)).replace(f"{version.path}/", "")
+    """Return what onnxruntime says, without its prefix, lines of its source and any folder's name."""
+    message = _SOURCE_LINE.sub(
+        " ", _CODE_PREFIX.sub("", str(exc)[:_MAX_READ_CHARACTERS]).replace(f"{version.path}/", "")
+    )
     return _ABSOLUTE_PATH.sub("", message).strip()[:_MAX_REASON_CHARACTERS]
 
 
@@ -108,7 +114,14 @@ def _has_shared_arena() -> bool:
 
 def _create(version: ModelVersion, threads: int, spinning: bool, providers: Sequence[str]) -> Any:
     options = session_options(threads, spinning=spinning)
-    return onnxruntime.InferenceSession(version.path / MODEL_NAME, options, providers=[*providers])
+    # onnxruntime's own fallback would be told on stdout alone; where a run fails, it is better than none.
+    session = onnxruntime.InferenceSession(
+        version.path / MODEL_NAME, options, providers=[*providers], enable_fallback=False
+    )
+    session.enable_fallback()
+    if missing := [name for name in providers if name not in session.get_providers()]:
+        _warn(f"{version} runs without {', '.join(missing)}: onnxruntime could not set it up.")
+    return session
 
 
 def _warn(message: str) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 
@@ -41,10 +42,13 @@ _JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 #: The environment is the process's: while one script starts, no other may find its own folder there.
 _starting = threading.Lock()
+#: How long a script waits for another that starts. An init() that never returns cannot be ended; the threads that load
+#: models must not gather behind it.
+START_SECONDS = 60.0
 
 
 class ScriptSession(ModelSession):
-    """A version that its own score.py serves. `run_script` may be called by several threads at once."""
+    """A version that its own score.py serves. Who calls `run_script` holds one of `turns`."""
 
     def __init__(self, version: ModelVersion, manifest: Manifest, spec: ModelSpec, run: Callable[..., Any]) -> None:
         super().__init__(version, manifest, spec, _NoGraph())
@@ -55,7 +59,7 @@ class ScriptSession(ModelSession):
         self._takes_headers = _HEADERS_PARAMETER in names
         self._data_parameter = next(name for name in names if name != _HEADERS_PARAMETER)
         # Scripts are written for Azure ML's server, which gives a process one request at a time if not told otherwise.
-        self._turns = threading.BoundedSemaphore(spec.execution.parallel or 1)
+        self.turns = threading.BoundedSemaphore(spec.execution.parallel or 1)
 
     def run_script(self, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
         """Return what `run` returns for a request's body, as JSON.
@@ -68,10 +72,9 @@ class ScriptSession(ModelSession):
             raise InvalidText("The body is not UTF-8, which is what run() is given.") from None
         if self._takes_headers:
             arguments[_HEADERS_PARAMETER] = dict(headers or {})
-        with self._turns:
-            value = self._call(arguments)
+        value = self._call(arguments)
         try:
-            return orjson.dumps(value, option=_JSON_OPTIONS)
+            return orjson.dumps(value, default=_plain, option=_JSON_OPTIONS)
         except orjson.JSONEncodeError as exc:
             raise InferenceFailed(f"{SCRIPT_NAME}: run() returned what is not JSON: {exc}.") from None
 
@@ -91,8 +94,10 @@ class ScriptSession(ModelSession):
         """Refuse a tensor. Raises InvalidRequest."""
         return self.run_tensors({"": tensor}, run_options=run_options, is_alone=is_alone)
 
-    def warm(self, *, timeout_seconds: float = 0.0) -> None:
+    def warm(self, *, timeout_seconds: float = 0.0) -> bool:
         """Do nothing: `init()` was the script's warm-up, and only its author knows a request that it takes."""
+        del timeout_seconds
+        return False
 
     def _call(self, arguments: Mapping[str, Any]) -> Any:
         try:
@@ -117,7 +122,7 @@ def load_script(
 ) -> ScriptSession:
     """Compile a version's verified score.py and run its `init()`. Raises ModelUnavailable with the reason."""
     source = read_listed_file(version.path, manifest, SCRIPT_NAME, max_bytes=MAX_SCRIPT_BYTES)
-    with _starting, _model_folder(version):
+    with _turn(), _model_folder(version):
         run = _start(_module_name(version), source, version)
     spec = ModelSpec(
         task="script",
@@ -167,8 +172,28 @@ def _check_parameters(run: Callable[..., Any]) -> None:
         raise ModelUnavailable(f"{SCRIPT_NAME}: the first argument of run() must be the request's data.")
 
 
+def _plain(value: Any) -> Any:
+    """Return an array that orjson does not read in place (a slice or transpose, of texts, without dimensions)."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+
+
 def _module_name(version: ModelVersion) -> str:
     return re.sub(r"\W", "_", f"score_{version.name}_{version.version}_{version.manifest_sha256[:12]}")
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _starting.acquire(timeout=START_SECONDS):
+        raise ModelUnavailable(
+            f"{SCRIPT_NAME}: it cannot start while another version does, whose init() has not returned for "
+            f"{START_SECONDS:g} s."
+        )
+    try:
+        yield
+    finally:
+        _starting.release()
 
 
 @contextmanager

@@ -6,15 +6,16 @@ It refuses to load anything, and never says where on the disk anything lies.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.heap import give_back_freed_memory
+from inference.engine.measurement import Interrupted, OpenRun
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.errors import DeadlineExceeded, InferenceError, InferenceFailed, ModelUnavailable
 from inference.models.lanes import Lanes, open_lanes
@@ -26,9 +27,7 @@ from inference.models.runtime import explain, shrinking_run_options
 from inference.models.session_factory import SessionFactory, Way
 from inference.models.signature import Signature, TensorInfo, read_signature
 from inference.models.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from inference.engine.measurement import OpenRun
+from inference.models.trial import TrialRuns
 
 #: A first run allocates and may be many times slower than later ones, but one that takes this long never ends.
 WARM_TIMEOUT_SECONDS = 60.0
@@ -36,6 +35,9 @@ WARM_TIMEOUT_SECONDS = 60.0
 
 class ModelSession:
     """A loaded model. `run` may be called by several threads at once."""
+
+    #: One is to be held for each request, where not so many may be under way as there are cores; None: any number.
+    turns: threading.Semaphore | None = None
 
     def __init__(
         self,
@@ -59,7 +61,9 @@ class ModelSession:
         self._threads = threads
         self._factory = factory
         # The graph's other outputs are then not even computed.
-        self._output_names = [*spec.output_names] or [output.name for output in self.signature.outputs]
+        self._output_names = [*spec.output_names] or [
+            output.name for output in self.signature.outputs if output.is_plain
+        ]
 
     @property
     def plan(self) -> ExecutionPlan | None:
@@ -112,38 +116,43 @@ class ModelSession:
             raise InferenceFailed(f"The model's run failed: {explain(exc, self.version)}") from exc
         return dict(zip(names, outputs, strict=True))
 
-    def warm(self, *, timeout_seconds: float = WARM_TIMEOUT_SECONDS) -> None:
+    def warm(self, *, timeout_seconds: float = WARM_TIMEOUT_SECONDS) -> bool:
         """Run once on zeros, so that the first request does not pay for it, and check the shape of what comes out.
 
-        Raises ModelUnavailable when the model cannot run, does not end or gives other outputs than its task needs.
+        Return whether it could: there is no run where only a real request can tell what fits. Raises ModelUnavailable
+        when the model cannot run, does not end or gives other outputs than its task needs.
         """
         tensors = _zeros(self.signature, self.spec)
         if tensors is None:
-            return
+            return False
         try:
             check_outputs(self.run_bounded(tensors, timeout_seconds=timeout_seconds), self.spec)
         except InferenceError as exc:
             raise ModelUnavailable(f"{self.version}: warm-up: {exc.message}") from exc
+        return True
 
     @contextmanager
-    def trial(self) -> Iterator[OpenRun | None]:
+    def trial(self, is_free: Callable[[], bool]) -> Iterator[OpenRun | None]:
         """Yield a function that opens ways to run items of zeros, to be timed; None where only real requests can run.
 
         Raises ModelUnavailable, as the function does. The runs raise InferenceFailed, also when other than so many rows
-        come out.
+        come out, and Interrupted soon after `is_free` has said no.
         """
         zeros = _zeros(self.signature, self.spec)
         if zeros is None or self._factory is None:
             yield None
             return
         # Not the session that serves, nor its arena: a run of many items takes more than it will ever need.
-        with self._factory.sharing(own_arena=True) as create:
-            yield lambda threads, spinning: partial(self._run_zeros, create(Way(threads, spinning)), zeros)
+        runs = TrialRuns()
+        with self._factory.sharing(own_arena=True) as create, runs.watched(is_free):
+            yield lambda threads, spinning: partial(self._run_zeros, runs, create(Way(threads, spinning)), zeros)
 
-    def _run_zeros(self, session: Any, zeros: Mapping[str, NDArray[Any]], items: int) -> None:
+    def _run_zeros(self, runs: TrialRuns, session: Any, zeros: Mapping[str, NDArray[Any]], items: int) -> None:
         feeds = {name: np.repeat(tensor, items, axis=0) if items > 1 else tensor for name, tensor in zeros.items()}
         try:
-            outputs = session.run(self._output_names, feeds)
+            outputs = runs.run(session, self._output_names, feeds)
+        except Interrupted:
+            raise
         except Exception as exc:  # onnxruntime's errors have no common base
             raise InferenceFailed(f"The model's run failed: {explain(exc, self.version)}") from exc
         if items > 1:
@@ -194,7 +203,7 @@ def _zeros(signature: Signature, spec: ModelSpec) -> dict[str, NDArray[Any]] | N
         size = (spec.image.height, spec.image.width)
         shape = (1, spec.image.channels, *size) if spec.image.layout == "NCHW" else (1, *size, spec.image.channels)
         return {spec.input_name: np.zeros(shape, spec.image.dtype)}
-    if any(None in tensor.shape[1:] or "(" in tensor.dtype for tensor in signature.inputs):
+    if any(None in tensor.shape[1:] or not tensor.is_plain for tensor in signature.inputs):
         return None
     if spec.task == "tensor" and any(tensor.dtype == "string" for tensor in signature.inputs):
         return None  # strings of a tensor model may be numbers or dates, which an empty one is not

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
@@ -40,6 +40,9 @@ LOADS_AT_ONCE = 2
 #: What takes longer gives its turn away, and goes on: a warm-up that never ends is ended after a minute only.
 TURN_SECONDS = 5.0
 
+#: How long a load waits for others whose memory it needs; a warm-up that never ends is ended after as long.
+ROOM_SECONDS = 60.0
+
 #: A session's memory is reckoned as FACTOR times its files and BASE: resident growth of one load and one run, measured
 #: with onnxruntime 1.31, was 10, 20, 29, 35 and 52 MiB for files of 0.03, 1.2, 3.6, 4.8 and 13.6 MiB.
 MEMORY_FACTOR = 3
@@ -55,7 +58,7 @@ class Slot(Struct, eq=False):
     """One release's place: loading, then ready or failed; empty again once it was dropped."""
 
     release: Release
-    loading: asyncio.Task[None] | None = None
+    loading: asyncio.Task[ModelSession | None] | None = None
     session: ModelSession | None = None
     error: InferenceError | None = None
     failures: int = 0
@@ -121,13 +124,16 @@ class SessionCache:
             slot.loading = asyncio.get_running_loop().create_task(self._load(slot))
         return slot
 
-    async def load(self, release: Release, *, is_pinned: bool = False) -> Slot:
-        """Return the release's slot, ready or failed; callers that come meanwhile wait for the same load."""
+    async def load(self, release: Release, *, is_pinned: bool = False) -> tuple[Slot, ModelSession | None]:
+        """Return the release's slot and its session, None if it failed; callers meanwhile wait for the same load.
+
+        Another load may have dropped the session from its slot by then: who waited for it is served all the same.
+        """
         slot = self.open(release, is_pinned=is_pinned)
-        if slot.loading is not None:
-            # A caller that leaves must not end the load for the others.
-            await asyncio.shield(slot.loading)
-        return slot
+        if slot.loading is None:
+            return slot, slot.session
+        # A caller that leaves must not end the load for the others.
+        return slot, await asyncio.shield(slot.loading)
 
     def find(self, name: str, version: str) -> Iterator[Slot]:
         """Yield the slots of a version, the newest release last."""
@@ -166,7 +172,7 @@ class SessionCache:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._slots.clear()
 
-    async def _load(self, slot: Slot) -> None:
+    async def _load(self, slot: Slot) -> ModelSession | None:
         outcome = "cancelled"
         try:
             slot.session = await self._load_from(await self._source.fetch(slot.release), slot)
@@ -182,13 +188,14 @@ class SessionCache:
             if slot.session is None:
                 self._note_failure(slot)
             telemetry.count_model_load(slot.release.name, slot.release.version, outcome)
+        return slot.session
 
     async def _load_from(self, local: LocalVersion, slot: Slot) -> ModelSession:
         try:
             if (twin := self._twin(slot, local.version)) is not None:
                 local.release()
                 return twin
-            self._make_room(slot, local.bytes)
+            await self._make_room(slot, local.bytes)
             session = await self._load_in_turn(local.version)
         except BaseException:
             local.release()
@@ -215,23 +222,39 @@ class SessionCache:
                 return other.session
         return None
 
-    def _make_room(self, slot: Slot, file_bytes: int) -> None:
+    async def _make_room(self, slot: Slot, file_bytes: int) -> None:
         """Reckon a session of files of so many bytes for the slot, dropping idle ones where that is too much.
 
         Raises ModelUnavailable when that does not suffice, unless the slot is pinned: what is configured is served.
         """
-        idle = [other for other in self._slots.values() if other.session is not None and not other.is_pinned]
-        idle.sort(key=lambda other: other.used_at, reverse=True)
         needed = reckon_memory(file_bytes)
-        excess = needed + sum(other.memory_bytes for other in self._slots.values()) - self._memory_bytes
-        if not slot.is_pinned and excess > sum(other.memory_bytes for other in idle):
-            raise ModelUnavailable(f"{slot.release}: it needs about {needed >> 20} MiB of memory, which are not free.")
+        deadline = self._clock() + ROOM_SECONDS
+        while not slot.is_pinned and self._excess(needed) > _sum_memory(self._idle()):
+            # What loads takes memory that can be had as soon as it is ready.
+            loads = [other for other in self._slots.values() if other.loading is not None and not other.is_pinned]
+            patience = deadline - self._clock()
+            if self._excess(needed) > _sum_memory(self._idle()) + _sum_memory(loads) or patience <= 0:
+                raise ModelUnavailable(
+                    f"{slot.release}: it needs about {needed >> 20} MiB of memory, which are not free."
+                )
+            under_way = [other.loading for other in loads if other.loading is not None and other.memory_bytes]
+            await asyncio.wait(under_way, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        idle = sorted(self._idle(), key=lambda other: other.used_at, reverse=True)
+        excess = self._excess(needed)
         while excess > 0 and idle:
             other = idle.pop()
             excess -= other.memory_bytes
             other.session, other.file_bytes = None, None
             logger.info("model dropped", extra={"action": "model_dropped", "model": str(other.release)})
         slot.file_bytes = file_bytes
+
+    def _excess(self, needed: int) -> int:
+        """Return by how many bytes so many more are more than sessions may take."""
+        return needed + _sum_memory(self._slots.values()) - self._memory_bytes
+
+    def _idle(self) -> list[Slot]:
+        """Return what may be dropped."""
+        return [slot for slot in self._slots.values() if slot.session is not None and not slot.is_pinned]
 
     def _note_failure(self, slot: Slot) -> None:
         slot.file_bytes = None
@@ -240,3 +263,7 @@ class SessionCache:
         slot.retry_at = self._clock() + max(wait, 0.0)
         if slot.error is not None:
             logger.warning("model not loaded", extra={"action": "model_load_failed", "reason": slot.error.message})
+
+
+def _sum_memory(slots: Iterable[Slot]) -> int:
+    return sum(slot.memory_bytes for slot in slots)

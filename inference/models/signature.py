@@ -30,6 +30,11 @@ class TensorInfo(Struct, frozen=True):
     #: None for a dynamic dimension.
     shape: tuple[int | None, ...]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether requests and replies can hold it: neither a sequence nor of a type that numpy has not (bfloat16)."""
+        return "(" not in self.dtype
+
 
 class Signature(Struct, frozen=True):
     """All inputs and outputs, in the graph's order."""

@@ -79,7 +79,10 @@ class ModelSpec(Struct, frozen=True):
 def resolve_spec(declared: Declaration, signature: Signature, labels: tuple[str, ...] = ()) -> ModelSpec:
     """Merge what `model.toml` and the model say. Raises ModelUnavailable, naming the key, where they contradict."""
     task = declared.task or _guess_task(declared, signature)
-    tensor = None if task == "tensor" else _only_input(declared, signature)
+    _check_input_name(declared, signature)
+    if task == "tensor":
+        _check_tensors(signature)
+    tensor = None if task == "tensor" else _only_input(signature)
     text_shape = _text_shape(tensor) if tensor is not None and task == "text" else None
     image = _image_spec(declared, tensor, task) if tensor is not None and task != "text" else None
     has_dynamic_batch = _has_dynamic_batch(signature.inputs)
@@ -110,14 +113,29 @@ def _guess_task(declared: Declaration, signature: Signature) -> Task:
     return "classification" if is_image and len(signature.outputs) == 1 else "tensor"
 
 
-def _only_input(declared: Declaration, signature: Signature) -> TensorInfo:
+def _check_input_name(declared: Declaration, signature: Signature) -> None:
+    names = [tensor.name for tensor in signature.inputs]
+    if declared.input.name not in (None, *names):
+        raise refusal("input.name", f"the model's input is {', '.join(names) or 'none'}")
+
+
+def _check_tensors(signature: Signature) -> None:
+    """Refuse a model that no request can be made for, or whose reply would always be empty."""
+    for tensor in signature.inputs:
+        if not tensor.is_plain:
+            raise refusal(
+                "task", f"a tensor model takes tensors that requests can hold, {tensor.name} is {tensor.dtype}"
+            )
+    if not any(tensor.is_plain for tensor in signature.outputs):
+        kinds = ", ".join(f"{tensor.name} is {tensor.dtype}" for tensor in signature.outputs)
+        raise refusal("task", f"a tensor model gives tensors that replies can hold, {kinds}")
+
+
+def _only_input(signature: Signature) -> TensorInfo:
     names = ", ".join(tensor.name for tensor in signature.inputs)
     if len(signature.inputs) != 1:
         raise refusal("task", f"only a tensor model has several inputs; this one has {names}")
-    tensor = signature.inputs[0]
-    if declared.input.name not in (None, tensor.name):
-        raise refusal("input.name", f"the model's input is {tensor.name}")
-    return tensor
+    return signature.inputs[0]
 
 
 def _text_shape(tensor: TensorInfo) -> tuple[int, ...]:
@@ -179,7 +197,9 @@ def _color(declared: Declaration, channels: int | None) -> tuple[Color, int]:
     color = declared.input.color or ("L" if channels == 1 else "RGB")
     wanted = 1 if color == "L" else 3
     if channels not in (None, wanted):
-        raise refusal("input.color", f"{color} has {wanted} channels, the model takes {channels}")
+        is_layout = declared.input.color is None and declared.input.layout is not None
+        key, place = ("input.layout", f" in {declared.input.layout}") if is_layout else ("input.color", "")
+        raise refusal(key, f"{color} has {wanted} channels, the model takes {channels}{place}")
     return color, wanted
 
 
@@ -188,8 +208,9 @@ def _normalisation(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Fold (pixel * scale - mean) / std into one multiplication and one addition."""
     if tensor.dtype == "uint8":
-        if (declared.input.scale, declared.input.mean, declared.input.std) != (None, None, None):
-            raise refusal("input.scale", "a uint8 model takes pixels as they are: leave out scale, mean and std")
+        for key in ("scale", "mean", "std"):
+            if getattr(declared.input, key) is not None:
+                raise refusal(f"input.{key}", "a uint8 model takes pixels as they are: leave out scale, mean and std")
         return (1.0,) * channels, (0.0,) * channels
     scale = 1 / 255 if declared.input.scale is None else declared.input.scale
     mean = _per_channel("input.mean", declared.input.mean or (0.0,), channels)

@@ -118,6 +118,8 @@ class Services(Struct):
             except asyncio.CancelledError as exc:
                 cancelled = exc
                 await close()
+            except Exception:  # the others are closed all the same
+                _log.exception("closing failed", extra={"action": "close_failed"})
         if cancelled is not None:
             raise cancelled
 
@@ -139,7 +141,7 @@ def build(environ: Mapping[str, str]) -> Services:
     scoring = Later(partial(_build_scoring, chosen, registry, engine, late_fetcher))
     status_routes, draining = StatusRoutes(registry, served, __version__), Draining()
     batches = Later(partial(_build_batches, chosen, registry, engine, late_fetcher, draining, own_hosts))
-    models = ModelRoutes(registry)
+    models = ModelRoutes(registry, chosen.requests)
     routes: dict[str, Handler] = {
         "list_models": models.list,
         "show_model": models.show,
@@ -153,7 +155,13 @@ def build(environ: Mapping[str, str]) -> Services:
         **_route_all(Later(_build_pages), _PAGE_ROUTES),
     }
     queues = [*WORK_QUEUES, *map(poison, WORK_QUEUES)]
-    closers = [_closing(engine, loader, loading), _closing_later(fetcher), _closing_later(batches), registry.close]
+    closers = [
+        exporters.flush,
+        _closing(engine, loader, loading),
+        _closing_later(fetcher),
+        _closing_later(batches),
+        registry.close,
+    ]
     deliveries = {queue: _deliver_later(batches, queue) for queue in queues}
     prepares = chosen.batch.prepare_storage
     return Services(routes, deliveries, draining, status_routes, registry, scoring, batches, prepares, closers)

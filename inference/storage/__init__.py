@@ -13,14 +13,13 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from inference.settings import MAX_DELAY_SECONDS as MAX_DELAY_SECONDS
+
 #: The `if_match` of a write that must create the blob (HTTP `If-None-Match: *`).
 ABSENT = ""
 
 #: The longest body of a queue message: 64 KiB on the wire, of which base64 takes a quarter.
 MAX_MESSAGE_BYTES = 48 * 1024
-
-#: The longest delay of a queue message that the service allows: seven days.
-MAX_DELAY_SECONDS = 7 * 24 * 3600
 
 #: The longest blob name of the service.
 MAX_BLOB_NAME_CHARACTERS = 1024

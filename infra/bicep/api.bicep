@@ -100,8 +100,8 @@ var platformSettings = [
   { name: 'AzureWebJobsStorage__accountName', value: storage.name }
   { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
   { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-  // The default, files, loses the function keys with each replica; 'containerapp' keeps them among the app's secrets, which
-  // the next deployment of this file would clear.
+  // With the platform's default, 'containerapp', the host makes no keys: each is put by hand among the app's secrets, which
+  // the next deployment of this file would clear. 'files' loses them with each replica.
   { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
   // Without it the host derives an id from each replica's machine name, and with it the place of locks and keys.
   { name: 'AzureFunctionsWebHost__hostid', value: '${prefix.host}${token}' }
@@ -217,9 +217,17 @@ var httpRules = [
   }
 ]
 
+var scale = {
+  minReplicas: minReplicas
+  maxReplicas: maxReplicas
+  allowScalingRuleOverride: ownRules
+  // Going back to the platform's rules takes an explicit empty list.
+  rules: ownRules ? concat(queueRules, httpRules) : []
+}
+
 // Own rules are reported to be refused for an app that does not exist yet (AllowScalingRuleOverrideNotApplicable), so it
 // is made without them first. Later deployments find it there and go straight on.
-module creation 'modules/creation.bicep' = if (ownRules) {
+module creation 'modules/creation.bicep' = {
   name: 'creation'
   params: {
     name: appName
@@ -232,44 +240,26 @@ module creation 'modules/creation.bicep' = if (ownRules) {
   }
 }
 
-// The first API version with allowScalingRuleOverride; Bicep has no types for it yet (BCP081).
-#disable-next-line BCP081
-resource app 'Microsoft.App/containerApps@2026-03-02-preview' = {
-  name: appName
-  location: location
-  tags: tags
-  kind: 'functionapp'
-  identity: {
-    type: 'UserAssigned'
-    userAssignedIdentities: {
-      '${identity.id}': {}
-    }
-  }
-  dependsOn: [
-    creation
-  ]
-  properties: {
-    managedEnvironmentId: apps.id
-    workloadProfileName: 'Consumption'
+module app 'modules/app.bicep' = {
+  name: 'app'
+  params: {
+    // Not `appName`: nothing of the app is checked before `creation` is done.
+    name: creation.outputs.name
+    location: location
+    tags: tags
+    identityId: identity.id
+    environmentId: apps.id
     configuration: configuration
-    template: {
-      containers: containers
-      terminationGracePeriodSeconds: terminationGracePeriodSeconds
-      scale: {
-        minReplicas: minReplicas
-        maxReplicas: maxReplicas
-        allowScalingRuleOverride: ownRules
-        // Going back to the platform's rules takes an explicit empty list.
-        rules: ownRules ? concat(queueRules, httpRules) : []
-      }
-    }
+    containers: containers
+    terminationGracePeriodSeconds: terminationGracePeriodSeconds
+    scale: scale
   }
 }
 
 module alerts 'modules/alerts.bicep' = {
   name: 'alerts'
   params: {
-    appId: app.id
+    appId: app.outputs.id
     appName: appName
     workspaceId: workspace.id
     location: location
@@ -278,5 +268,5 @@ module alerts 'modules/alerts.bicep' = {
   }
 }
 
-output SERVICE_API_NAME string = app.name
-output SERVICE_API_URI string = 'https://${app.properties.configuration.ingress.fqdn}'
+output SERVICE_API_NAME string = app.outputs.name
+output SERVICE_API_URI string = 'https://${app.outputs.fqdn}'

@@ -6,6 +6,8 @@ import json
 import uuid
 from pathlib import Path
 
+import pytest
+
 from tests.browser.chromium import Tab
 from tests.browser.conftest import warm
 from tests.hosting import eventually
@@ -92,3 +94,40 @@ async def test_options_of_the_form_go_into_a_json_manifest(tab: Tab, api: str) -
     await tab.wait_for(f"document.querySelector('#batch-detail h2')?.textContent.startsWith('{batch_id}')")
 
     assert await tab.evaluate("location.hash") == f"#batches/{batch_id}"
+
+
+async def test_what_a_manifest_says_is_shown_as_text(tab: Tab, azurite: str) -> None:
+    hostile = "\"><img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    batch_id = f"hostile-{uuid.uuid4().hex[:8]}"
+    images = [{"id": hostile, "url": f"https://{hostile}/"}, {"url": "javascript:document.title='owned'"}]
+    async with Origin() as origin:
+        with serving(azurite, origin) as host:
+            await tab.open(f"{await warm(host)}/ui#batches")
+            await tab.fill("#manifest-text", json.dumps({"images": images}))
+            await tab.fill("#batch-id", batch_id)
+            await tab.click("#batch-submit")
+            await tab.wait_for(in_state("succeeded"))
+
+            await tab.open(f"{host.url}/api/ui#deadletters?batch_id={batch_id}")
+            await tab.wait_for("document.querySelector('#deadletter-list table')")
+
+            rows = await tab.evaluate("document.querySelector('#deadletter-list tbody').textContent")
+            assert hostile in rows
+            assert await tab.evaluate("document.querySelectorAll('#deadletter-list :is(img, script)').length") == 0
+            assert "owned" not in await tab.evaluate("document.title")
+
+
+@pytest.mark.parametrize("address", ["constructor", "__proto__", "no-view", "%", "score/%E0%A4%A"])
+async def test_an_address_of_no_view_shows_the_first_one(tab: Tab, api: str, address: str) -> None:
+    await tab.open(f"{api}/ui#{address}")
+
+    await tab.wait_for("document.querySelector('#readiness').textContent === 'ready'")
+    assert await tab.evaluate("document.querySelector('#score').checkVisibility()")
+
+
+async def test_a_link_to_a_batch_that_was_cut_off_says_that_there_is_none(tab: Tab, api: str) -> None:
+    await tab.open(f"{api}/ui#batches/%E0%A4%A")
+
+    await tab.wait_for("document.querySelector('#batch-detail .problem')")
+    assert ["404" in complaint or "400" in complaint for complaint in tab.complaints] == [True]
+    tab.complaints.clear()

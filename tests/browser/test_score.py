@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from inference.models.manifest import write_manifest
 from tests.browser.chromium import Tab
 from tests.browser.conftest import warm
 from tests.hosting import HostProcess
@@ -24,6 +25,14 @@ def publish_with_labels(folder: Path, labels: list[str]) -> None:
     manifest = json.loads((version / "manifest.json").read_text())
     manifest["files"]["labels.txt"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     (version / "manifest.json").write_text(json.dumps(manifest))
+
+
+def publish_script(folder: Path, script: str) -> None:
+    """Publish a version of the default model that is a `score.py` alone."""
+    version = folder / "digits" / "1"
+    version.mkdir(parents=True)
+    (version / "score.py").write_text(script)
+    write_manifest(version)
 
 
 async def test_a_picked_image_is_scored_and_shown_with_its_predictions(tab: Tab, api: str) -> None:
@@ -114,6 +123,22 @@ async def test_a_label_that_looks_like_markup_stays_text(tab: Tab, tmp_path: Pat
         assert await tab.text(".predictions li .label") == labels[7]
         assert await tab.evaluate("document.querySelector('.predictions').querySelectorAll('img').length") == 0
         assert await tab.evaluate("document.title") == "ONNX Functions console"
+
+
+async def test_what_a_score_py_answers_is_shown_as_it_is(tab: Tab, tmp_path: Path, chromium: str, azurite: str) -> None:
+    publish_script(tmp_path / "models", "def init(): pass\ndef run(data): return [1, 2]\n")
+    settings = environment(azurite) | {
+        "INFERENCE_MODEL_REPOSITORY": str(tmp_path / "models"),
+        "INFERENCE_SCORE_SCRIPTS": "true",
+    }
+
+    with HostProcess(ROOT, environment=settings) as host:
+        await tab.open(f"{await warm(host)}/ui")
+        await tab.fill("#source-url", "https://example.com/7.png")
+        await tab.click("#url-form button")
+        await tab.wait_for("document.querySelector('#score-result pre')")
+
+        assert json.loads(await tab.text("#score-result pre")) == [1, 2]
 
 
 async def test_the_policy_stops_a_script_that_got_into_the_page(tab: Tab, api: str) -> None:

@@ -21,10 +21,10 @@ from inference.batch.account import Account
 from inference.batch.layout import ContainerName, QueueName
 from inference.batch.ports import Delivery, ModelPin, Queues, Stores
 from inference.batch.service import BatchService
-from inference.errors import InferenceError, ModelNotFound, UrlNotAllowed
+from inference.errors import InferenceError, ModelNotFound, StorageUnavailable, UrlNotAllowed
 from inference.fetch.poster import Answer
 from inference.settings import BatchSettings, CallbackSettings
-from tests.fakes import Crash, FakeQueue, FakeStorage, ReceivedMessage
+from tests.fakes import Call, Crash, FakeQueue, FakeStorage, ReceivedMessage
 
 MAX_DEQUEUE_COUNT = 5
 _MAX_DELIVERIES = 5000
@@ -271,3 +271,15 @@ def manifest(batch_id: str, urls: Iterable[str | dict[str, str]], **more: Any) -
 def with_settings(**changes: Any) -> BatchSettings:
     """Return the simulation's settings with changes."""
     return replace(SETTINGS, **changes)
+
+
+def break_calls(sim: Simulation, method: str, part_of_name: str, times: int) -> None:
+    """Let storage fail so many times at calls of a method whose store and name hold a text."""
+    left = iter(range(times))
+
+    def fail(call: Call) -> None:
+        is_meant = call.method == method and part_of_name in f"{call.store}/{call.name}"
+        if is_meant and next(left, None) is not None:
+            raise StorageUnavailable
+
+    sim.storage.before_call = fail

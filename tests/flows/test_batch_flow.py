@@ -7,9 +7,9 @@ import pytest
 
 from inference.batch.layout import QueueName
 from inference.batch.selection import DeadLetterFilter
-from inference.errors import ImageNotFound, OriginThrottled, OriginUnavailable, StorageUnavailable
+from inference.errors import BatchConflict, ImageNotFound, OriginThrottled, OriginUnavailable, StorageUnavailable
 from tests.flows.invariants import check_invariants
-from tests.flows.simulation import Script, ScriptedScorer, Simulation, images, manifest, with_settings
+from tests.flows.simulation import ACCOUNT_URL, Script, ScriptedScorer, Simulation, images, manifest, with_settings
 
 
 async def test_a_manifest_becomes_rows_in_its_order() -> None:
@@ -150,6 +150,14 @@ async def test_the_same_id_with_other_content_is_a_conflict_that_names_both_dige
     check_invariants(sim, "taken", images(3))
 
 
+async def test_a_byte_order_mark_before_a_manifest_is_passed_over() -> None:
+    sim = Simulation()
+
+    await sim.run(b"\xef\xbb\xbf" + orjson.dumps(manifest("b", images(3))))
+
+    check_invariants(sim, "b", images(3))
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -249,6 +257,24 @@ async def test_a_prefix_of_the_account_stands_for_every_image_under_it() -> None
 
     base = "https://account.blob.core.windows.net/photos/2026/"
     check_invariants(sim, "all-of-2026", [f"{base}a%20b.jpg", f"{base}c.PNG"])
+
+
+async def test_a_prefix_with_other_images_under_it_by_now_is_other_content() -> None:
+    sim = Simulation()
+    store = sim.storage.blobs("photos")
+    await store.write("2026/a.jpg", b"-")
+    message = {"batch_id": "all", "manifest": f"{ACCOUNT_URL}/photos/2026/"}
+    await sim.run(message)
+    await sim.run(message)
+    assert sim.buried() == []
+
+    await store.write("2026/b.jpg", b"-")
+    await sim.run(message)
+
+    (letter,) = sim.buried()
+    assert letter["code"] == "batch_conflict"
+    with pytest.raises(BatchConflict):
+        await sim.service.submit(orjson.dumps(message))
 
 
 async def test_a_redelivery_after_success_writes_nothing() -> None:

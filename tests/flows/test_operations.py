@@ -12,10 +12,17 @@ from inference.batch import layout
 from inference.batch.layout import QueueName
 from inference.batch.selection import DeadLetterFilter
 from inference.batch.survey import BatchState
-from inference.errors import BatchNotFound, ImageNotFound, InvalidImage, NotFound, OriginUnavailable
+from inference.errors import (
+    BatchNotFound,
+    ImageNotFound,
+    InvalidImage,
+    NotFound,
+    OriginUnavailable,
+    StorageUnavailable,
+)
 from tests.fakes import Call, Crash
 from tests.flows.invariants import check_invariants
-from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest
+from tests.flows.simulation import ScriptedScorer, Simulation, break_calls, images, manifest
 
 URLS = images(7)
 
@@ -161,6 +168,36 @@ async def test_a_replay_that_the_batch_itself_carried_on_survives_a_crash() -> N
     await sim.drain()
 
     assert sim.crashes == 1
+    assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", URLS))
+
+
+async def lose_a_replay() -> Simulation:
+    """Return a batch `b` under way, with a replay whose process died before it sent its message."""
+    sim = Simulation(ScriptedScorer({URLS[0]: [ImageNotFound()], URLS[6]: [OriginUnavailable()] * 2}))
+    sim.drop(manifest("b", URLS))
+    for _ in range(4):
+        await sim.step()
+    break_calls(sim, "queue.send", QueueName.FINISH, 1)
+    with pytest.raises(StorageUnavailable):
+        await sim.service.replay(DeadLetterFilter(batch_id="b"))
+    return sim
+
+
+async def test_a_lost_replay_that_the_message_of_a_cancel_carries_on_comes_to_its_end() -> None:
+    sim = await lose_a_replay()
+    await sim.service.cancel("b")
+    await sim.drain()
+
+    assert sim.summary("b")["round"] == 1
+    check_invariants(sim, "b", URLS)
+
+
+async def test_a_lost_replay_survives_the_poison_queue() -> None:
+    sim = await lose_a_replay()
+    break_calls(sim, "queue.send", QueueName.FINISH, 5)
+    await sim.drain()
+
+    assert sim.deliveries[layout.poison(QueueName.FINISH)] == 1
     assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", URLS))
 
 

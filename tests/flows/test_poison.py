@@ -12,23 +12,12 @@ from inference.batch.layout import QueueName
 from inference.batch.messages import FinishMessage, ShardMessage
 from inference.batch.recover import MAX_RECOVERIES
 from inference.batch.selection import DeadLetterFilter
+from inference.batch.survey import BatchState
 from inference.errors import ImageNotFound, OriginUnavailable, StorageUnavailable
 from inference.storage import MAX_MESSAGE_BYTES
-from tests.fakes import Call
+from tests.fakes import HOST_LEASE_SECONDS, Call, Crash, FakeStorage
 from tests.flows.invariants import check_invariants, without_volatile
-from tests.flows.simulation import ScriptedScorer, Simulation, images, manifest, with_settings
-
-
-def break_calls(sim: Simulation, method: str, part_of_name: str, times: int) -> None:
-    """Let storage fail so many times at calls of a method whose store and name hold a text."""
-    left = iter(range(times))
-
-    def fail(call: Call) -> None:
-        is_meant = call.method == method and part_of_name in f"{call.store}/{call.name}"
-        if is_meant and next(left, None) is not None:
-            raise StorageUnavailable
-
-    sim.storage.before_call = fail
+from tests.flows.simulation import ScriptedScorer, Simulation, break_calls, images, manifest, with_settings
 
 
 @pytest.mark.parametrize("queue", layout.WORK_QUEUES)
@@ -110,6 +99,88 @@ async def test_a_manifest_without_an_id_that_was_half_expanded_is_carried_on_fro
     check_invariants(sim, layout.batch_id_of(name), images(4))
 
 
+async def poison_half_expanded(sim: Simulation) -> None:
+    """Have a manifest of four images, without an id, given up on when its shards were sent and its finish was not."""
+    break_calls(sim, "queue.send", QueueName.FINISH, 5)
+    sim.drop({"images": images(4)})
+    while not sim.queue(layout.poison(QueueName.MANIFESTS)).bodies:
+        assert await sim.step()
+
+
+async def test_two_poison_copies_of_a_half_expanded_manifest_without_an_id_are_one_batch() -> None:
+    sim = Simulation()
+    await poison_half_expanded(sim)
+    (body,) = sim.queue(layout.poison(QueueName.MANIFESTS)).bodies
+    sim.queue(layout.poison(QueueName.MANIFESTS)).put(body)
+
+    await sim.drain()
+
+    (event,) = sim.events()
+    check_invariants(sim, event["batch_id"], images(4))
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+async def test_equal_manifests_without_ids_that_were_half_expanded_all_come_to_their_end(is_at_once: bool) -> None:
+    sim = Simulation()
+    break_calls(sim, "queue.send", QueueName.FINISH, 15)
+    for _ in range(3):
+        sim.drop({"images": images(4)})
+        if not is_at_once:
+            break_calls(sim, "queue.send", QueueName.FINISH, 5)
+            await sim.drain()
+    await sim.drain()
+
+    ended = {event["batch_id"] for event in sim.events()}
+    assert len(ended) == 3
+    for batch_id in ended:
+        check_invariants(sim, batch_id, images(4))
+    assert sim.buried() == []
+
+
+async def test_a_changed_manifest_without_an_id_is_not_taken_for_a_recovered_batch_of_the_same_path() -> None:
+    sim = Simulation()
+    for count in (4, 5):
+        await sim.storage.blobs("manifests").write("daily.txt", "\n".join(["url", *images(count)]).encode())
+        break_calls(sim, "queue.send", QueueName.FINISH, 5 if count == 4 else 0)
+        sim.drop({"manifest": "daily.txt"})
+        if count == 5:
+            received = sim.queue(QueueName.MANIFESTS).receive()
+            assert received
+            sim.queue(QueueName.MANIFESTS).move_to_poison(received)
+        await sim.drain()
+
+    assert sorted(event["total"] for event in sim.events()) == [4, 5]
+
+
+async def test_a_path_without_an_id_that_was_given_up_on_each_day_is_a_batch_of_its_own_each_day() -> None:
+    sim = Simulation()
+    for count in (4, 5, 6):
+        await sim.storage.blobs("manifests").write("daily.txt", "\n".join(["url", *images(count)]).encode())
+        break_calls(sim, "blobs.properties", "manifests/daily", 5)
+        await sim.run({"manifest": "daily.txt"})
+
+    assert sorted(event["total"] for event in sim.events()) == [4, 5, 6]
+    assert sim.buried() == []
+
+
+async def test_a_death_at_any_moment_of_a_recovery_makes_no_second_batch_of_a_manifest_without_an_id() -> None:
+    plain = Simulation()
+    await poison_half_expanded(plain)
+    begun = len(plain.storage.calls)
+    while plain.queue(layout.poison(QueueName.MANIFESTS)).bodies:
+        assert await plain.step()
+
+    for number in range(begun + 1, len(plain.storage.calls) + 1):
+        for die in (FakeStorage.crash_before, FakeStorage.crash_after):
+            sim = Simulation()
+            await poison_half_expanded(sim)
+            die(sim.storage, number)
+            await sim.drain()
+            (event,) = sim.events()
+            check_invariants(sim, event["batch_id"], images(4))
+            assert sim.buried() == []
+
+
 async def test_a_shard_that_this_service_fails_on_for_ever_ends_and_can_be_replayed() -> None:
     urls = images(3)
     defects = iter([ZeroDivisionError()] * 5 * (MAX_RECOVERIES + 1))
@@ -130,10 +201,11 @@ async def test_a_shard_that_this_service_fails_on_for_ever_ends_and_can_be_repla
     assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
 
 
-async def test_a_finish_message_that_fails_for_ever_is_buried_and_a_replay_tries_on() -> None:
+@pytest.mark.parametrize(("method", "name"), [("blobs.write", "results/b/summary"), ("queue.send", QueueName.EVENTS)])
+async def test_a_finish_message_that_fails_for_ever_is_buried_and_a_replay_tries_on(method: str, name: str) -> None:
     urls = images(3)
     sim = Simulation()
-    break_calls(sim, "blobs.write", "results/b/summary", 5 * (MAX_RECOVERIES + 1))
+    break_calls(sim, method, name, 5 * (MAX_RECOVERIES + 1))
     await sim.run(manifest("b", urls))
     (letter,) = sim.buried()
     assert letter["queue"] == QueueName.FINISH
@@ -142,6 +214,7 @@ async def test_a_finish_message_that_fails_for_ever_is_buried_and_a_replay_tries
     await sim.drain()
 
     check_invariants(sim, "b", urls)
+    assert not sim.buried()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
@@ -291,6 +364,50 @@ async def test_a_finisher_that_was_held_up_does_not_write_over_a_later_round(mon
     assert all(row["status"] == "succeeded" for row in check_invariants(sim, "b", urls))
 
 
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("blobs.properties", "b/results.jsonl"),
+        ("blobs.write_stream", "b/results.jsonl"),
+        ("blobs.write", "b/summary.json"),
+    ],
+)
+async def test_the_event_comes_though_one_of_two_holders_of_a_finish_dies_before_it(
+    method: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = images(3)
+    sim = Simulation()
+    sim.drop(manifest("b", urls))
+    while not sim.storage.blobs("results").contents:
+        assert await sim.step()
+    finish = sim.queue(QueueName.FINISH)
+    sim.storage.clock.advance(HOST_LEASE_SECONDS)
+    paused = finish.receive()
+    sim.storage.clock.advance(HOST_LEASE_SECONDS)
+    second = finish.receive()
+    assert paused
+    assert second
+    enter = sim.storage.enter
+
+    def die(call: Call) -> None:
+        if call.store == QueueName.EVENTS:
+            raise Crash
+
+    async def wake_up(called: str, store: str, what: str = "") -> Call:
+        if (called, what) == (method, name) and not sim.crashes:
+            monkeypatch.setattr(sim.storage, "enter", enter)
+            sim.storage.before_call = die
+            await sim.deliver(QueueName.FINISH, paused)
+        return await enter(called, store, what)
+
+    monkeypatch.setattr(sim.storage, "enter", wake_up)
+    await sim.deliver(QueueName.FINISH, second)
+    await sim.drain()
+
+    assert sim.crashes == 1
+    check_invariants(sim, "b", urls)
+
+
 async def test_a_failed_row_has_its_dead_letter_as_soon_as_its_part_is_written() -> None:
     urls = images(6)
     sim = Simulation(ScriptedScorer({urls[0]: [ImageNotFound()]}))
@@ -365,6 +482,36 @@ async def test_a_manifest_that_takes_its_reader_down_is_buried() -> None:
     assert sim.buried() == []
 
 
+async def test_the_id_of_a_manifest_that_takes_its_reader_down_is_free_for_a_repaired_one() -> None:
+    sim = Simulation()
+
+    def die(call: Call) -> None:
+        if call.method == "blobs.write_stream":
+            sim.scorer.kill()
+
+    await sim.service.submit(orjson.dumps(manifest("b", images(2))))
+    while not sim.buried():
+        sim.storage.before_call = die
+        assert await sim.step()
+    sim.storage.before_call = lambda _: None
+    sim.storage.clock.advance(1)
+
+    await sim.service.submit(orjson.dumps(manifest("b", images(3))))
+    assert (await sim.service.status("b")).state is BatchState.QUEUED
+    await sim.drain()
+    assert sim.summary("b")["succeeded"] == 3
+
+
+async def test_a_batch_whose_messages_cannot_be_sent_for_hours_is_never_given_up() -> None:
+    sim = Simulation()
+    break_calls(sim, "queue.send", QueueName.SHARDS, 200)
+
+    await sim.run(manifest("b", images(4)))
+
+    check_invariants(sim, "b", images(4))
+    assert sim.buried() == []
+
+
 async def test_a_poisoned_manifest_without_an_id_is_not_taken_for_a_batch_that_has_ended() -> None:
     sim = Simulation()
     body = orjson.dumps({"images": images(3)})
@@ -373,6 +520,32 @@ async def test_a_poisoned_manifest_without_an_id_is_not_taken_for_a_batch_that_h
     await sim.drain()
 
     assert sorted(event["batch_id"][:2] for event in sim.events()) == ["m-", "p-"]
+
+
+async def test_the_event_that_storage_refused_comes_though_a_replay_begins_before_it_is_tried_again() -> None:
+    urls = images(3)
+    sim = Simulation(ScriptedScorer({urls[1]: [ImageNotFound()]}))
+    break_calls(sim, "queue.send", QueueName.EVENTS, 1)
+    sim.drop(manifest("b", urls))
+    while sim.blob("results", layout.summary("b")) is None:
+        assert await sim.step()
+    await sim.service.replay(DeadLetterFilter(batch_id="b"))
+    await sim.drain()
+
+    check_invariants(sim, "b", urls)
+    assert [event["event_id"] for event in sim.events()] == ["b/0", "b/1"]
+
+
+async def test_a_suspect_message_that_finds_its_rows_final_takes_the_marker_of_its_range_away() -> None:
+    sim = Simulation()
+    await sim.run(manifest("b", images(3)))
+    await sim.storage.blobs("manifests").write(layout.suspect("b", 0, 0, 3), b'["earlier/5"]')
+
+    message = ShardMessage(batch_id="b", shard=0, offset=0, bytes=10, first=0, count=3, is_suspect=True)
+    sim.queue(QueueName.SHARDS).put(message.encode())
+    await sim.drain()
+
+    check_invariants(sim, "b", images(3))
 
 
 async def test_a_shard_that_a_batch_does_not_have_is_a_dead_letter() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tracemalloc
 import zlib
 
 import orjson
@@ -98,6 +99,20 @@ async def test_a_document_of_millions_of_values_is_refused_before_it_is_parsed()
         await Simulation().service.submit(b'{"images": [' + b"1," * 2_000_000 + b"1]}")
     with pytest.raises(PayloadTooLarge, match="JSON Lines"):
         await Simulation().service.submit(b'{"images": [' + (b"[" * 1000 + b"]" * 1000 + b",") * 2000 + b"1]}")
+
+
+async def test_a_document_of_millions_of_values_of_no_type_is_not_parsed_to_see_what_it_is() -> None:
+    routes = BatchRoutes(Simulation().service, RequestLimits())
+    body = b'{"images": [' + b"{}," * 2_000_000 + b"{}]}"
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadTooLarge, match="JSON Lines"):
+            await routes.submit(Request("POST", "", body=body))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * len(body)
 
 
 async def test_others_are_answered_while_a_large_document_is_taken() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
+from devhost.functions import read_functions
 from tests.hosting import HostProcess, write_app
 
 APP = """
@@ -170,10 +171,29 @@ async def test_a_function_invoked_by_the_admin_api_runs_in_the_background(
     host.wait_for_output(printed)
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[]"])
+@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"[" * 100_000])
 async def test_an_invocation_without_a_json_object_is_a_bad_request(
     host: HostProcess, keys: dict[str, str | None], client: aiohttp.ClientSession, body: bytes
 ) -> None:
     headers = {"x-functions-key": keys["master"] or ""}
     async with client.post(f"{host.url}/admin/functions/tick", data=body, headers=headers) as response:
         assert response.status == 400
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "is_disabled"),
+    [
+        ("AzureWebJobs.Tick.Disabled", "1", True),
+        ("AzureWebJobs.TICK.disabled", "True", True),
+        ("AzureWebJobs_Tick_Disabled", "true", True),
+        ("AzureWebJobs.Tick.Disabled", "yes", False),
+        ("AzureWebJobs.Tock.Disabled", "1", False),
+    ],
+)
+def test_a_function_is_disabled_by_a_setting_as_dotnet_and_a_shell_write_it(
+    setting: str, value: str, is_disabled: bool
+) -> None:
+    trigger = json.dumps({"type": "timerTrigger", "name": "t", "direction": "IN", "schedule": "0 0 * * * *"})
+    metadata = [{"name": "Tick", "id": "1", "bindings": [trigger]}]
+
+    assert [function.is_disabled for function in read_functions(metadata, {setting: value})] == [is_disabled]

@@ -35,6 +35,9 @@ def test_a_missing_file_is_no_settings(tmp_path: Path) -> None:
         ("[]", "must be a JSON object"),
         ('{"IsEncrypted": true}', "encrypted"),
         ('{"Values": {"A": {}}}', "'A' must be a string"),
+        ('{"Values": ["A"]}', "'Values' must be a JSON object"),
+        ('{"Host": "*"}', "'Host' must be a JSON object"),
+        ('{"Host": {"LocalHttpPort": "seven"}}', "LocalHttpPort must be a number, not 'seven'"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:

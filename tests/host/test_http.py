@@ -15,6 +15,8 @@ import aiohttp
 import pytest
 import yarl
 
+from devhost.cors import CorsPolicy
+from devhost.http_messages import Request, Response
 from tests.hosting import HostProcess, write_app
 
 APP = """
@@ -254,6 +256,20 @@ def test_an_unreadable_request_line_does_not_stop_the_host(host: HostProcess, tm
         connection.sendall(b"\x00\x01\x02\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert host.process.poll() is None
+
+
+async def _no_body() -> bytes:
+    return b""
+
+
+def test_the_hosts_answer_to_an_origin_takes_the_place_of_the_functions_own() -> None:
+    response = Response(headers=[("access-control-allow-origin", "*"), ("X-Own", "kept")])
+    request = Request("GET", "/", {"origin": "https://page.example"}, _no_body, has_length=False)
+
+    CorsPolicy(("https://page.example",)).mark(request, response)
+
+    allowed = ("Access-Control-Allow-Origin", "https://page.example")
+    assert response.headers == [("X-Own", "kept"), allowed, ("Vary", "Origin")]
 
 
 async def test_cors_follows_local_settings(client: aiohttp.ClientSession, app_dir: Path) -> None:

@@ -23,8 +23,8 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(app: Path) -> int:
-    return launch.launch(app, port=0, address=None, enable_auth=False, functions=(), is_verbose=False, is_json=False)
+def start(app: Path, address: str | None = None) -> int:
+    return launch.launch(app, port=0, address=address, enable_auth=False, functions=(), is_verbose=False, is_json=False)
 
 
 def test_a_worker_that_cannot_be_started_is_said(
@@ -36,19 +36,49 @@ def test_a_worker_that_cannot_be_started_is_said(
     monkeypatch.setattr(launch, "start_worker", start_worker)
 
     assert start(app) == 1
-    assert capsys.readouterr().out == (
+    assert capsys.readouterr().err == (
         "A worker process could not be started: [Errno 11] Resource temporarily unavailable.\n"
     )
 
 
-def test_a_count_of_workers_that_is_none_starts_no_worker(
-    app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_setting_that_no_environment_can_hold_is_said(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (app / "local.settings.json").write_text('{"Values": {"A=B": "c"}}')
+
+    assert start(app) == 1
+    assert capsys.readouterr().err == "A worker process could not be started: illegal environment variable name.\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ({"LocalHttpPort": 70_000}, "The port must be a number from 0 to 65535, not 70000."),
+        ({"LocalHttpAddress": "192.0.2.1"}, "The address '192.0.2.1' is not one that this machine can listen on."),
+        ({"LocalHttpAddress": "not an address"}, "The address 'not an address' is not one"),
+    ],
+)
+def test_a_place_that_cannot_be_listened_on_is_refused_in_a_sentence(
+    app: Path, capsys: pytest.CaptureFixture[str], host: dict[str, object], sentence: str
 ) -> None:
-    monkeypatch.setenv("FUNCTIONS_WORKER_PROCESS_COUNT", "many")
+    (app / "local.settings.json").write_text(json.dumps({"Host": {"LocalHttpPort": 0, **host}}))
+
+    assert (
+        launch.launch(app, port=None, address=None, enable_auth=False, functions=(), is_verbose=False, is_json=False)
+        == 1
+    )
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(sentence)
+
+
+@pytest.mark.parametrize("count", ["many", "9" * 5000])
+def test_a_count_of_workers_that_is_none_starts_no_worker(
+    count: str, app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FUNCTIONS_WORKER_PROCESS_COUNT", count)
     monkeypatch.setattr(launch, "start_worker", lambda *_: pytest.fail("a worker was started"))
 
     assert start(app) == 1
-    assert "FUNCTIONS_WORKER_PROCESS_COUNT must be a positive whole number, not 'many'." in capsys.readouterr().out
+    assert f"FUNCTIONS_WORKER_PROCESS_COUNT must be a positive whole number, not '{count}'." in capsys.readouterr().err
 
 
 def test_the_first_worker_need_not_wait_for_the_event_loop() -> None:
@@ -87,7 +117,7 @@ def test_a_start_that_fails_leaves_no_worker(
     started = catch_worker(monkeypatch)
 
     assert start(app) == 1
-    assert "Azurite is not installed." in capsys.readouterr().out
+    assert "Azurite is not installed." in capsys.readouterr().err
     assert started[0].process.returncode == -signal.SIGKILL
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -15,9 +20,10 @@ import pytest
 from azure.storage.queue.aio import QueueClient
 
 from devhost.azurite import Azurite
+from devhost.host import CUT_SHORT_SECONDS
 from tests.host.conftest import Queue
 from tests.host.journal import PREAMBLE, Journal
-from tests.hosting import HostProcess, eventually, write_app
+from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually, write_app
 
 MakeQueue = Callable[[str], Queue]
 
@@ -130,11 +136,21 @@ async def is_refused(port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@contextmanager
+def hangup_is(handler: signal.Handlers) -> Iterator[None]:
+    """Start processes that take SIGHUP like this, however the tests themselves were started."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_lets_the_request_in_flight_be_answered_and_takes_no_more(
     host: HostProcess, journal: Journal, client: aiohttp.ClientSession, number: int
 ) -> None:
-    with host:
+    with hangup_is(signal.SIG_DFL), host:
         workers = host.worker_pids
         request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
         await journal.wait_for(1, name="gated")
@@ -147,6 +163,16 @@ async def test_a_signal_lets_the_request_in_flight_be_answered_and_takes_no_more
             assert (response.status, await response.text()) == (200, "answered")
         assert await asyncio.to_thread(host.wait) == 0
         assert [pid for pid in workers if psutil.pid_exists(pid)] == []
+
+
+async def test_a_closed_terminal_ends_no_host_that_nohup_began(
+    host: HostProcess, client: aiohttp.ClientSession
+) -> None:
+    with hangup_is(signal.SIG_IGN), host:
+        host.send_signal(signal.SIGHUP)
+        async with client.get(f"{host.url}/api/talk") as response:
+            assert response.status == 200
+        assert "draining" not in host.output
 
 
 async def test_the_apps_own_sigterm_handler_hears_of_the_end_while_work_is_in_flight(
@@ -227,6 +253,23 @@ async def test_a_second_signal_ends_the_host_at_once(
             assert response.status == 500
 
 
+def test_a_second_signal_waits_for_no_client_that_does_not_read(app_dir: Path, journal: Journal) -> None:
+    large = "@app.route('large')\ndef large(req: func.HttpRequest) -> func.HttpResponse:\n"
+    write_app(app_dir, f"{PREAMBLE}{large}    return func.HttpResponse(bytes(50_000_000))\n")
+    with HostProcess(app_dir, environment=journal.setting).start() as host, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", host.port))
+        client.sendall(b"GET /api/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(4) == b"HTTP"
+        host.send_signal()
+        host.wait_for_output("draining")
+        host.send_signal()
+        signalled = time.monotonic()
+
+        assert host.wait() == 1
+        assert time.monotonic() - signalled < CUT_SHORT_SECONDS
+
+
 def test_a_signal_ends_a_host_whose_app_never_finishes_loading(app_dir: Path) -> None:
     write_app(app_dir, "import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
     with HostProcess(app_dir).launch() as host:
@@ -274,6 +317,29 @@ async def test_log_lines_and_prints_come_out_with_the_time_in_front(
         host.wait_for_output(stamp + "an info line$")
         host.wait_for_output(stamp + "a printed line$")
         assert "a debug line" not in host.output
+
+
+async def test_the_host_goes_on_when_nobody_reads_its_output_any_more(
+    app_dir: Path, journal: Journal, client: aiohttp.ClientSession
+) -> None:
+    write_app(app_dir, PREAMBLE + "@app.route('talk')\ndef talk(req: func.HttpRequest) -> str:\n    print(1 / 0)\n")
+    command = [sys.executable, "-m", "devhost", "--script-root", str(app_dir), "--port", "0"]
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, **journal.setting}, stdout=writer, stderr=subprocess.DEVNULL
+    )
+    os.close(writer)
+    with os.fdopen(reader) as output:
+        listening = await asyncio.to_thread(lambda: next((line for line in output if "Now listening" in line), ""))
+    url = f"http://127.0.0.1:{listening.strip().rpartition(':')[2]}/api/talk"
+    try:
+        for _ in range(3):
+            async with asyncio.timeout(DEADLINE_SECONDS), client.get(url) as response:
+                assert response.status == 500
+    finally:
+        process.terminate()
+        code = await process.wait()
+    assert code == 0
 
 
 HTTP = "@app.route(route='{}')\ndef x(req: func.HttpRequest) -> str: ...\n"

@@ -145,6 +145,20 @@ async def test_an_undecodable_message_goes_to_poison_as_it_is_without_the_functi
     assert journal.entries(name="work", body="<not base64>") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [(b64encode(b"wrapped").decode() + "\r\n", "wrapped"), (b64encode(b"[" * 30_000).decode(), "[" * 30_000)],
+    ids=["base64 with white space", "JSON too deep to be read"],
+)
+async def test_a_message_that_the_real_host_can_read_is_run(
+    host: HostProcess, queue: MakeQueue, journal: Journal, prefix: str, text: str, body: str
+) -> None:
+    await queue(f"{prefix}-work").send(text, encode=False)
+
+    (entry,) = await journal.wait_for(1, name="work", body=body)
+    assert entry["count"] == 1
+
+
 async def test_no_more_messages_run_at_once_than_the_batch_size_and_threshold_allow(
     host: HostProcess, queue: MakeQueue, journal: Journal, prefix: str
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from devhost.host import DRAIN_SECONDS
 from tests.host.conftest import Queue
 from tests.host.journal import PREAMBLE, Journal
 from tests.hosting import HostProcess, eventually, write_app
@@ -37,6 +39,22 @@ def endless(req: func.HttpRequest) -> str:
 @app.route(route="leave")
 def leave(req: func.HttpRequest) -> str:
     os._exit(7)
+
+@app.route(route="fork-and-leave")
+def fork_and_leave(req: func.HttpRequest) -> str:
+    if os.fork() == 0:
+        while not JOURNAL.with_suffix(".gate").exists():
+            time.sleep(0.02)
+    os._exit(7)
+
+class Panic(BaseException):
+    pass
+
+@app.route(route="raise/{what}")
+async def raising(req: func.HttpRequest) -> str:
+    if req.route_params["what"] == "panic":
+        raise Panic("caf\\udce9")
+    raise ValueError("caf\\udce9") if req.route_params["what"] == "surrogate" else asyncio.CancelledError
 
 @app.warm_up_trigger("context")
 def warm_up(context) -> None:
@@ -83,6 +101,35 @@ async def test_requests_in_a_worker_that_dies_get_500_and_the_next_worker_serves
         assert int(pid) != killed
         assert [entry["pid"] for entry in await journal.wait_for(2, name="warm")] == [killed, int(pid)]
         host.wait_for_output(rf"Pid={killed}\. python exited with code -{int(number)}\.")
+
+
+async def test_a_worker_that_leaves_a_forked_child_behind_is_replaced_all_the_same(
+    client: aiohttp.ClientSession, app_dir: Path, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    with HostProcess(write_app(app_dir, APP), environment=journal.setting) as host:
+        assert await get(client, f"{host.url}/api/fork-and-leave") == (500, "")
+        status, answered_by = await get(client, f"{host.url}/api/pid")
+        assert (status, answered_by) == (200, str(host.worker_pids[-1]))
+        journal.open_gate()
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("cancelled", r"CancelledError\(\)"),
+        ("panic", r"Panic\('caf\\udce9'\)"),
+        ("surrogate", r"ValueError: caf\\udce9"),
+    ],
+)
+async def test_whatever_a_function_raises_is_an_answer(
+    client: aiohttp.ClientSession, app_dir: Path, tmp_path: Path, what: str, reason: str
+) -> None:
+    with HostProcess(write_app(app_dir, APP), environment=Journal(tmp_path).setting) as host:
+        before = host.worker_pids
+        assert await get(client, f"{host.url}/api/raise/{what}") == (500, "")
+        host.wait_for_output(reason)
+        assert host.worker_pids == before
 
 
 async def test_other_workers_go_on_while_one_is_replaced(
@@ -163,6 +210,25 @@ async def test_a_message_that_kills_every_worker_ends_in_poison(
         await deadly.wait_until_empty()
 
     assert [entry["count"] for entry in journal.entries(name="deadly")] == [1, 2]
+
+
+async def test_an_app_that_cannot_be_loaded_again_is_reported_and_holds_up_no_end(
+    client: aiohttp.ClientSession, app_dir: Path, tmp_path: Path
+) -> None:
+    with HostProcess(write_app(app_dir, APP), environment=Journal(tmp_path).setting) as host:
+        write_app(app_dir, "raise ValueError('changed meanwhile')")
+        assert await get(client, f"{host.url}/api/leave") == (500, "")
+        host.wait_for_output(r"could not be loaded: ValueError\('changed meanwhile'\)\nTraceback")
+        waiting = asyncio.create_task(get(client, f"{host.url}/api/pid"))
+
+        async def is_waiting() -> bool:
+            return '"outstandingInvocations": 1' in (await get(client, f"{host.url}/admin/host/drain/status"))[1]
+
+        await eventually(is_waiting)
+        started = time.monotonic()
+        assert await asyncio.to_thread(host.stop) == 0
+        assert await waiting == (503, "Function host is not running.")
+        assert time.monotonic() - started < DRAIN_SECONDS
 
 
 async def test_an_app_that_cannot_be_imported_is_reported_and_answers_503(

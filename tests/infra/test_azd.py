@@ -56,11 +56,11 @@ def test_the_templates_lie_where_azure_yaml_says() -> None:
 def test_the_service_is_the_container_app_that_bears_its_tag() -> None:
     ((name, service),) = PROJECT["services"].items()
     api = read(FOLDER / "api.bicep")
-    (app,) = api.of_type("Microsoft.App/containerApps")
+    (app,) = read(FOLDER / "modules/app.bicep").of_type("Microsoft.App/containerApps")
 
     assert service["host"] == "containerapp"
     assert api.variables["tags"]["'azd-service-name'"] == name
-    assert app.config["tags"] == "tags"
+    assert app.config["tags"] == api.modules["app"].params["tags"] == "tags"
     assert str(service["apiVersion"]) == app.api_version
 
 

@@ -155,17 +155,30 @@ def test_no_file_reads_holds_or_hands_out_a_secret(path: Path) -> None:
 
 def test_the_key_of_callbacks_stays_a_secret_on_its_whole_way() -> None:
     code = (FOLDER / "api.bicep").read_text()
-    creation = (FOLDER / "modules/creation.bicep").read_text()
 
     assert re.search(r"@secure\(\)\nparam callbackSecret string = ''\n", code)
-    # The one value made of it reaches the module that makes the app, within `configuration`.
-    assert re.search(r"@secure\(\)\nparam configuration object\n", creation)
+    # The one value made of it reaches the modules that make the app, within `configuration`.
+    for module in ("creation", "app"):
+        assert API.modules[module].params["configuration"] == "configuration"
+        assert "@secure()\nparam configuration object\n" in (FOLDER / f"modules/{module}.bicep").read_text()
     assert re.findall(r".*\bcallbackSecret\b.*", code.partition("param callbackSecret")[2]) == [
         "var isSigned = !empty(callbackSecret)",
         "  { name: callbackSecretName, value: callbackSecret }",
     ]
     assert API.variables["configuration"]["secrets"] == "secrets"
     assert re.findall(r".*\bsecrets\b.*", code.partition("var secrets")[2]) == ["  secrets: secrets"]
+
+
+def test_container_apps_sees_no_list_that_is_still_an_expression() -> None:
+    # The check before a deployment refuses an app in which `env` is `[concat(…reference(…)…)]` instead of a list
+    # (microsoft/azure-container-apps#391). Parameters of a module are known by the time its resources are checked.
+    apps = [(path, app) for path in FILES for app in read(path).of_type("Microsoft.App/containerApps")]
+
+    assert {file_name(path) for path, _ in apps} == {"modules/app.bicep", "modules/creation.bicep"}
+    for path, app in apps:
+        properties = app.config["properties"]
+        assert {properties["configuration"], properties["template"]["containers"]} <= set(read(path).parameters)
+        assert not read(path).variables
 
 
 @pytest.mark.parametrize("path", FILES, ids=file_name)
@@ -177,6 +190,5 @@ def test_preview_versions_are_used_only_where_nothing_else_will_do(path: Path) -
     }
 
     assert previews <= {
-        "Microsoft.App/containerApps@2026-03-02-preview",  # the first with allowScalingRuleOverride
         "Microsoft.Insights/diagnosticSettings@2021-05-01-preview",  # has never had a stable version with these fields
     }

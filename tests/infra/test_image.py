@@ -56,6 +56,7 @@ def test_only_what_serves_is_copied() -> None:
 
     assert [copy[:-1] for copy in copies] == [
         ["requirements.txt"],
+        ["scripts/start-host"],
         ["samples/models/"],
         ["function_app.py", "host.json"],
         ["inference/"],
@@ -79,6 +80,7 @@ def test_only_what_serves_is_copied() -> None:
         "tests/conftest.py",
         "infra/bicep/main.bicep",
         "devhost/host.py",
+        "scripts/setup",
         "samples/train_digits.py",
         "inference/__pycache__/settings.cpython-313.pyc",
         "inference/batch/__pycache__/layout.cpython-313.pyc",

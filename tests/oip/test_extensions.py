@@ -184,6 +184,7 @@ class TestCompression:
         reply = ours.request("POST", "/models/identity_fp32/infer", head + data, headers)
 
         assert reply.headers.get("content-encoding") == encoding
+        assert (reply.headers.get("vary") == "accept-encoding") is (encoding is not None)
         body = decompress(reply.body, encoding)
         assert body[int(reply.headers["inference-header-content-length"]) :] == data
 

@@ -69,6 +69,10 @@ async def test_an_identity_needs_a_name_or_endpoints(settings: StorageSettings, 
         (StorageSettings(), "neither AzureWebJobsStorage nor"),
         (StorageSettings(connection_string="nonsense"), "AzureWebJobsStorage: "),
         (StorageSettings(connection_string="AccountKey=secret;secret"), "AzureWebJobsStorage: "),
+        (
+            StorageSettings(connection_string="AccountName=photos;AccountKey=secret0;EndpointSuffix=core.windows.net"),
+            "AzureWebJobsStorage: The AccountKey is not base64.",
+        ),
         (StorageSettings(account_name="photos", credential="password"), "AzureWebJobsStorage__credential"),
     ],
 )

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 PROGRAM = """\
 import asyncio, sys
 from inference import draining
@@ -16,6 +18,8 @@ async def main():
 
     async def close():
         print("closed", flush=True)
+        if "fail" in sys.argv:
+            raise OSError
 
     drain.listen(close)
     with drain.work():
@@ -31,9 +35,9 @@ asyncio.run(main())
 
 
 @contextmanager
-def working() -> Iterator[subprocess.Popen[str]]:
+def working(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with process:
         try:
@@ -48,8 +52,9 @@ def read(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_work_under_way_is_finished_before_the_process_closes_and_ends() -> None:
-    with working() as process:
+@pytest.mark.parametrize("closing", [(), ("fail",)], ids=["closed", "cannot be closed"])
+def test_work_under_way_is_finished_before_the_process_closes_and_ends(closing: tuple[str, ...]) -> None:
+    with working(*closing) as process:
         process.terminate()
         assert read(process) == "draining True"
         assert process.stdin is not None

@@ -1,6 +1,7 @@
 """Which exporters the standard settings choose; each in a process of its own, as providers are global."""
 
 import json
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -61,3 +62,27 @@ def test_the_service_can_be_named() -> None:
 def test_an_unknown_exporter_is_refused() -> None:
     with pytest.raises(SettingsError, match="OTEL_TRACES_EXPORTER: jaeger is not one of"):
         exporters.configure({"OTEL_TRACES_EXPORTER": "console,jaeger"}, "1")
+
+
+def test_what_was_not_sent_yet_is_sent_before_a_signal_ends_the_process() -> None:
+    program = """\
+import asyncio
+from inference import draining, exporters, telemetry
+draining.LINGER_SECONDS = 0
+exporters.configure({"OTEL_METRICS_EXPORTER": "console", "OTEL_TRACES_EXPORTER": "console"}, "1.2.3")
+
+async def main():
+    telemetry.count_item("ok", "http")
+    draining.Draining().start(exporters.flush)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == -signal.SIGTERM
+    assert '"name": "inference.items"' in done.stderr
+
+
+async def test_nothing_is_sent_where_nothing_is_exported() -> None:
+    await exporters.flush()

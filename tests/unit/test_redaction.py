@@ -79,6 +79,7 @@ def test_a_long_text_is_cut() -> None:
         ('{"images": ["//user:SECRET@h/a"]}', '{"images": ["//h/a"]}'),
         ('{"manifest": "x.jsonl?sig=SECRET"}', '{"manifest": "x.jsonl?…"}'),
         ("AccountName=a;AccountKey=SECRET==;EndpointSuffix=b", "AccountName=a;AccountKey=…;EndpointSuffix=b"),
+        ("AccountKey\\u003dSECRET\\u003d\\u003D;a", "AccountKey\\u003d…;a"),
         ("SharedAccessSignature=SECRET", "SharedAccessSignature=…"),
         ("no url: SECRET stays", "no url: SECRET stays"),
     ],

@@ -38,6 +38,8 @@ def test_every_problem_is_named_at_once() -> None:
     [
         ("INFERENCE_RETRY_BASE_SECONDS", "nan"),
         ("INFERENCE_RETRY_BASE_SECONDS", "-1"),
+        ("INFERENCE_FINISH_POLL_SECONDS", "inf"),
+        ("INFERENCE_RETRY_CAP_SECONDS", "604801"),
         ("INFERENCE_MAX_IMAGE_BYTES", "1.5"),
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1/8:80"),
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1:0"),
@@ -119,6 +121,20 @@ def test_the_callback_prefixes_are_read_with_port_and_path() -> None:
         UrlPrefix("http", "127.0.0.1", 9000, "/a/b"),
         UrlPrefix("https", "fd00::1", 8443, "/"),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("INFERENCE_CORES", "1.5", "'1.5' is not a whole number"),
+        ("INFERENCE_CORES", "2 cores", "'2 cores' is not a whole number"),
+        ("INFERENCE_FETCH_TIMEOUT_SECONDS", "15s", "'15s' is not a number"),
+        ("INFERENCE_FETCH_TIMEOUT_SECONDS", "nan", "'nan' is not a number"),
+    ],
+)
+def test_what_is_no_number_is_told_in_an_operators_words(name: str, value: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: {reason}$"):
+        Settings.from_env({name: value})
 
 
 @pytest.mark.parametrize(

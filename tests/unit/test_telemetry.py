@@ -32,9 +32,14 @@ with telemetry.span("batch.item", parent="00-4bf92f3577b34da6a3ce929d0e0e4736-00
         with telemetry.stage(Stage.DECODE, timings):
             pass
         telemetry.record_stage(Stage.QUEUE, 0.25, timings)
+        telemetry.record_shared_stage(Stage.RUN, 1.0, 1.5, timings)
         travelling = telemetry.traceparent()
 try:
-    with telemetry.span("failing"), telemetry.counted_item("http", model="digits", version="1"):
+    with (
+        telemetry.span("failing"),
+        telemetry.counted_item("http", model="digits", version="1"),
+        telemetry.stage(Stage.FETCH, timings),
+    ):
         raise ImageNotFound("https://host/secret")
 except ImageNotFound:
     pass
@@ -43,6 +48,19 @@ with telemetry.span("the host's own"):
         pass
 telemetry.count_bug("score")
 
+import asyncio
+from inference.errors import DeadlineExceeded
+from inference.http import edge
+from inference.http.messages import Request
+
+def failing(error):
+    async def handler(request):
+        raise error
+    return handler
+
+for error in DeadlineExceeded("https://host/secret"), ImageNotFound("https://host/secret"):
+    asyncio.run(edge.respond(error.code, failing(error), Request("POST", "http://localhost/api")))
+
 points = [
     [metric.name, dict(point.attributes), getattr(point, "sum", getattr(point, "value", None)), metric.unit]
     for resource in reader.get_metrics_data().resource_metrics
@@ -50,8 +68,8 @@ points = [
 ]
 by_name = {s.name: s for s in spans.get_finished_spans()}
 linked = [by_name["the host's own"].context == link.context for s in by_name.values() for link in s.links]
-told = [[s.name, format(s.context.trace_id, "032x"), dict(s.attributes), s.status.is_ok, len(s.events)]
-        for s in spans.get_finished_spans()]
+told = [[s.name, format(s.context.trace_id, "032x"), dict(s.attributes), s.status.is_ok, s.status.description,
+         len(s.events)] for s in spans.get_finished_spans()]
 print(json.dumps({"points": points, "spans": told, "travelling": travelling, "linked": linked,
                   "timings": timings.as_dict()}))
 """
@@ -69,6 +87,7 @@ def test_stages_items_and_bugs_are_recorded_with_labels_of_low_cardinality() -> 
     points = {(name, *sorted(attributes.items())): (value, unit) for name, attributes, value, unit in told["points"]}
     labels = [("model", "digits"), ("model_version", "1")]
     assert points[("inference.stage.duration", *labels, ("stage", "queue"))] == (0.25, "s")
+    assert points[("inference.stage.duration", *labels, ("stage", "run"))] == (0.5, "s")
     assert ("inference.stage.duration", *labels, ("stage", "decode")) in points
     assert points[("inference.items", ("door", "batch"), *labels, ("outcome", "ok"))][0] == 1
     assert points[("inference.items", ("door", "http"), *labels, ("outcome", "image_not_found"))][0] == 1
@@ -82,11 +101,20 @@ def test_a_span_continues_the_trace_of_its_message_and_a_failed_one_tells_its_co
 
     spans = {name: rest for name, *rest in told["spans"]}
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
-    assert spans["batch.item"][0] == spans["inference.decode"][0] == trace_id
+    assert spans["batch.item"][0] == spans["inference.decode"][0] == spans["inference.run"][0] == trace_id
     assert told["travelling"].startswith(f"00-{trace_id}-")
     assert spans["failing"][0] != trace_id
-    assert spans["failing"][1:] == [{"error.type": "image_not_found"}, False, 0]
+    assert spans["failing"][1:] == spans["inference.fetch"][1:] == [{"error.type": "image_not_found"}, False, None, 0]
     assert spans["of a message"][0] == trace_id
+    late, missing = spans["POST deadline_exceeded"], spans["POST image_not_found"]
+    assert (late[1]["error.type"], late[1]["http.response.status_code"], *late[2:]) == (
+        "deadline_exceeded",
+        504,
+        False,
+        None,
+        0,
+    )
+    assert (missing[1].get("error.type"), missing[1]["http.response.status_code"]) == (None, 424)
     assert told["linked"] == [True]
     assert "secret" not in json.dumps(told)
 

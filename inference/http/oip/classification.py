@@ -6,6 +6,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,14 +27,15 @@ def name_classes(name: str, output: NDArray[Any], count: int, labels: Sequence[s
     """
     if output.dtype.kind not in "fiu" or not output.shape:
         raise InvalidRequest(f"Output {name} has no classes: it is not a tensor of numbers.")
-    rows = output.reshape(output.shape[0], -1) if output.ndim > 1 and output.size else output.reshape(1, -1)
+    rows = output.reshape(output.shape[0], math.prod(output.shape[1:])) if output.ndim > 1 else output[np.newaxis]
     count = min(count, rows.shape[1])
     if count * rows.shape[0] > _MAX_CLASSES:
         raise InvalidRequest(
             f"Output {name}: a reply names {_MAX_CLASSES} classes at most, not {count * rows.shape[0]}."
         )
-    best = _best(rows, count)
-    named = np.empty(best.shape, object)
+    named = np.empty((rows.shape[0], count), object)
+    # Of rows of nothing there may be more than could ever be looked at.
+    best = _best(rows, count) if named.size else named[:0]
     for row, column in np.ndindex(best.shape):
         index = int(best[row, column])
         label = f":{labels[index]}" if index < len(labels) else ""

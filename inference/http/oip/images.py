@@ -10,9 +10,10 @@ import binascii
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
+from inference.engine.termination import Termination
 from inference.errors import ImageTooLarge, InvalidImage, InvalidRequest, ItemRejected, TooManyInputs
 from inference.http.oip.tensors import Tensor
 from inference.models.encoded_image import prepare_image
@@ -22,18 +23,19 @@ from inference.telemetry import Timings
 
 
 class ImageDecoder(Struct, frozen=True):
-    """Decodes the images of one request; `timings` collects what the stages took."""
+    """Decodes the images of one request; `timings` collects what the stages took, `termination` ends it between two."""
 
     images: ImageSettings
     max_image_bytes: int
     max_images: int
     timings: Timings
+    termination: Termination = field(default_factory=Termination)
 
     def decode(self, tensor: Tensor, spec: ModelSpec) -> NDArray[Any]:
         """Return the tensor of all images, in their order.
 
         Raises InvalidRequest when there is none, TooManyInputs; ItemRejected, naming the element where there are
-        several, for what is no image.
+        several, for what is no image; DeadlineExceeded when nobody waits for the rest.
         """
         count = len(tensor.values)
         if not 0 < count <= self.max_images:
@@ -45,6 +47,7 @@ class ImageDecoder(Struct, frozen=True):
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     def _decode_element(self, tensor: Tensor, index: int, spec: ModelSpec) -> NDArray[Any]:
+        self.termination.check()
         try:
             return self._decode_one(tensor.values[index], spec)
         except ItemRejected as exc:

@@ -61,7 +61,7 @@ class InferRoutes:
         """Run the model once on the request's tensors."""
         deadline = Deadline.after(self._limits.requests.timeout_seconds)
         check_size(request, self._limits.requests)
-        session = await find_session(self._registry, request)
+        session = await deadline.bound(find_session(self._registry, request))
         model, version = session.version.name, session.version.version
         started = time.perf_counter()
         try:
@@ -96,7 +96,9 @@ class InferRoutes:
         started = time.perf_counter_ns()
         limits = self._limits
         batch_limit = max_batch_size(session, limits.requests.max_inputs)
-        decoder = ImageDecoder(limits.images, limits.fetch.max_image_bytes, limits.requests.max_inputs, timings)
+        decoder = ImageDecoder(
+            limits.images, limits.fetch.max_image_bytes, limits.requests.max_inputs, timings, termination
+        )
         wanted = self._read(request, session)
         outputs = choose_outputs(wanted, session)
         feeds = build_feeds(wanted.inputs, session, decoder, batch_limit)

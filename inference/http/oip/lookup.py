@@ -8,14 +8,16 @@ from inference.models.registry import ModelRegistry
 from inference.models.session import ModelSession
 
 
-async def find_session(registry: ModelRegistry, request: Request) -> ModelSession:
+async def find_session(registry: ModelRegistry, request: Request, *, may_be_canary: bool = True) -> ModelSession:
     """Return the session of the model, and the version if there is one, that the route names.
+
+    Without a version it is the canary for its share of the request ids, if that is wanted.
 
     Raises ModelNotFound or ModelVersionNotFound, and ModelUnavailable.
     """
     name, version = request.path["model"], request.path.get("version")
     try:
-        return await registry.get(name, version, sticky_key=request.id)
+        return await registry.get(name, version, sticky_key=request.id if may_be_canary else None)
     except NotFound as exc:
         raise type(exc)(unknown(name, version)) from None
 

@@ -84,7 +84,7 @@ def _compressed(body: bytes, headers: dict[str, str], accepted_encodings: str) -
     encoding = choose_encoding(accepted_encodings) if len(body) >= MIN_REPLY_BYTES else None
     if encoding is None:
         return Response(200, body, headers)
-    return Response(200, compress(body, encoding), {**headers, "content-encoding": encoding})
+    return Response(200, compress(body, encoding), {**headers, "content-encoding": encoding, "vary": "accept-encoding"})
 
 
 def _labels(session: ModelSession, name: str) -> Sequence[str]:

@@ -42,7 +42,6 @@ class RepositoryRoutes:
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
-        self._unloaded: set[str] = set()
 
     async def index(self, request: Request) -> Response:
         """List every version of every model."""
@@ -62,7 +61,6 @@ class RepositoryRoutes:
             await self._registry.reload(name)
         except InferenceError as exc:
             raise type(exc)(_failed(name, exc.message), retry_after_seconds=exc.retry_after_seconds) from None
-        self._unloaded.discard(name)
         return Response(200)
 
     async def unload(self, request: Request) -> Response:
@@ -73,16 +71,12 @@ class RepositoryRoutes:
             await self._registry.unload(name)
         except NotFound as exc:
             raise type(exc)(unknown(name)) from None
-        self._unloaded.add(name)
         return Response(200)
 
-    async def check_loaded(self, name: str) -> None:
+    def check_loaded(self, name: str) -> None:
         """Raise ModelUnavailable for a model that was unloaded and not asked for since: its probe must not load it."""
-        if name not in self._unloaded:
-            return
-        if not any(state.name == name and state.session is not None for state in await self._registry.states()):
+        if self._registry.is_unloaded(name):
             raise ModelUnavailable(f"{name} was unloaded; a load, or the next request that needs it, brings it back.")
-        self._unloaded.discard(name)
 
 
 def _describe(state: ModelState) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.errors import NotFound
 from inference.http.messages import Handler, Request, Response, json_response
@@ -16,6 +17,7 @@ from inference.http.oip.metadata import describe_config, describe_model, describ
 from inference.http.oip.repository import RepositoryRoutes
 from inference.http.oip.statistics import Statistics
 from inference.models.registry import ModelRegistry
+from inference.models.session import ModelSession
 
 
 class OipRoutes:
@@ -26,7 +28,7 @@ class OipRoutes:
     ) -> None:
         self._registry = registry
         self._is_ready = is_ready
-        self._max_items = limits.requests.max_inputs
+        self._limits = limits.requests
         self._server = describe_server(name, version)
         self._statistics = Statistics()
         self._infer = InferRoutes(registry, engine, self._statistics, limits)
@@ -64,28 +66,29 @@ class OipRoutes:
 
     async def model(self, request: Request) -> Response:
         """Describe a model's inputs and outputs, loading it first."""
-        session = await find_session(self._registry, request)
+        session = await self._find(request)
         name = session.version.name
         versions = [state.version for state in await self._registry.states() if state.name == name and state.version]
         return json_response(describe_model(session, versions))
 
     async def model_ready(self, request: Request) -> Response:
         """Say 200 when the model can infer, loading it first unless it was unloaded. Raises ModelUnavailable."""
-        await self._repository.check_loaded(request.path["model"])
-        session = await find_session(self._registry, request)
+        self._repository.check_loaded(request.path["model"])
+        session = await self._find(request)
         return json_response({"name": session.version.name, "ready": True})
 
     async def config(self, request: Request) -> Response:
         """Describe a model as Triton's configuration does."""
-        return json_response(describe_config(await find_session(self._registry, request), self._max_items))
+        return json_response(describe_config(await self._find(request), self._limits.max_inputs))
 
     async def statistics(self, request: Request) -> Response:
         """Tell what this process inferred: by every version that is loaded, or by those that the route names.
 
-        A model named without a version has one entry, of the version that serves: that is what clients expect.
+        A model named without a version has one entry, of the version that serves: that is what clients expect. It is
+        never the canary's, or two looks at a counter could be of two versions.
         """
         if "model" in request.path:
-            served = (await find_session(self._registry, request)).version
+            served = (await self._find(request, may_be_canary=False)).version
             return json_response({"model_stats": [self._statistics.describe(served.name, served.version)]})
         loaded = [state for state in await self._registry.states() if state.session is not None]
         entries = [self._statistics.describe(state.name, state.version) for state in loaded if state.version]
@@ -95,3 +98,8 @@ class OipRoutes:
         """Refuse any other route with a sentence, where the Functions host would send an empty body."""
         path = "/".join(filter(None, (request.path.get("area"), request.path.get("path"))))
         raise NotFound(f"There is no {request.method} /v2/{path[:200]} here.")
+
+    async def _find(self, request: Request, *, may_be_canary: bool = True) -> ModelSession:
+        """Return the session that the route names, loading it for as long as a request may take."""
+        found = find_session(self._registry, request, may_be_canary=may_be_canary)
+        return await Deadline.after(self._limits.timeout_seconds).bound(found)

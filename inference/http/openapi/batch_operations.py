@@ -8,7 +8,7 @@ from inference.http.openapi.operation import Json, Operation, query_parameter, r
 
 _STORAGE = (errors.StorageUnavailable, errors.StorageForbidden)
 _ONE_BATCH = (errors.BatchNotFound, *_STORAGE)
-_SELECTING = (errors.InvalidRequest, errors.UnsupportedMediaType, *_STORAGE)
+_SELECTING = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType, *_STORAGE)
 _CODE: Json = {"$ref": "#/components/schemas/ErrorCode"}
 _BATCH_ID: Json = {"$ref": "#/components/schemas/BatchId"}
 
@@ -158,7 +158,7 @@ _BATCHES = (
         summary="Cancel a batch",
         description="Images that are not scored yet end as `batch_cancelled`; replaying these resumes the batch.",
         replies={202: reply("It is ending.", "Batch", example={**examples.BATCH, "state": "cancelled"})},
-        raises=_ONE_BATCH,
+        raises=(errors.InvalidRequest, *_ONE_BATCH),
     ),
 )
 
@@ -190,7 +190,7 @@ _DEAD_LETTERS = (
                 "content": _line_body("application/x-ndjson", examples.MANIFEST_LINES),
             }
         },
-        raises=(errors.InvalidRequest, *_STORAGE),
+        raises=(errors.InvalidRequest, errors.ManifestNotFound, *_STORAGE),
     ),
     Operation(
         id="replay_dead_letters",

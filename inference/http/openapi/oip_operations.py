@@ -20,7 +20,8 @@ _LOADING: tuple[type[errors.InferenceError], ...] = (
     errors.StorageForbidden,
     errors.InsufficientStorage,
 )
-_MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, *_LOADING)
+_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, *_LOADING)
+_MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, errors.DeadlineExceeded, *_LOADING)
 _INFERRING = (
     *_MODEL,
     errors.InvalidRequest,
@@ -32,7 +33,6 @@ _INFERRING = (
     errors.ImageTooLarge,
     errors.InferenceFailed,
     errors.Overloaded,
-    errors.DeadlineExceeded,
 )
 
 _INFER_DESCRIPTION = (
@@ -157,7 +157,7 @@ def _control(verb: str, summary: str, description: str, *raises: type[errors.Inf
         is_admin=True,
         body=_json_body("OipControlRequest"),
         is_body_required=False,
-        raises=(errors.InvalidRequest, errors.ModelNotFound, *_LOADING, *raises),
+        raises=(*_CONTROLLING, errors.ModelNotFound, *raises),
     )
 
 
@@ -197,7 +197,7 @@ OPERATIONS = (
         "POST",
         body=_json_body("OipIndexRequest", example={"ready": True}),
         is_body_required=False,
-        raises=(errors.InvalidRequest, *_LOADING),
+        raises=_CONTROLLING,
     ),
     _control(
         "load",

@@ -135,6 +135,6 @@ OPERATIONS = (
         ),
         is_admin=True,
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
-        raises=(errors.ModelNotFound, *_LOADING),
+        raises=(errors.InvalidRequest, errors.ModelNotFound, *_LOADING),
     ),
 )

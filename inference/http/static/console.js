@@ -10,7 +10,16 @@
   function place() {
     const [path, query = ""] = location.hash.slice(1).split("?");
     const [name, id = ""] = path.split("/");
-    return { name: name in VIEWS ? name : "score", id: decodeURIComponent(id), query: new URLSearchParams(query) };
+    return { name: Object.hasOwn(VIEWS, name) ? name : "score", id: decode(id), query: new URLSearchParams(query) };
+  }
+
+  /** What is no encoding, as in a link that was cut off, stays as it is: the service will not know that batch. */
+  function decode(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
   }
 
   function show() {
@@ -37,6 +46,14 @@
     document.addEventListener("key-refused", () => field.setAttribute("aria-invalid", "true"));
   }
 
+  /** Skip the header; followed as a link, it would leave the view, which the fragment names. */
+  function listenToSkip() {
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      event.preventDefault();
+      dom.byId("main").focus();
+    });
+  }
+
   async function watchReadiness() {
     const shown = dom.byId("readiness");
     // A 503 is an ordinary answer here, so that this does not go through `api`.
@@ -57,6 +74,7 @@
 
   for (const view of Object.values(VIEWS)) view.listen();
   listenToKey();
+  listenToSkip();
   addEventListener("hashchange", show);
   show();
   modelsView.prepare();

@@ -93,6 +93,15 @@ const scoreView = (() => {
   }
 
   function present(scored, elapsed, command) {
+    if (!Array.isArray(scored?.predictions) || !scored.timings_ms) {
+      dom.byId("score-result").replaceChildren(
+        dom.element("p", { class: "muted" }, "The answer of the version's own score.py"),
+        dom.copyable(JSON.stringify(scored, null, 2)),
+        commandFold(command),
+      );
+      dom.announce("Answered");
+      return;
+    }
     // A model of texts has seen no image.
     const frame = scored.image ? picture.show(preview ?? source.url, scored.image, scored.predictions) : null;
     const best = scored.predictions[0];
@@ -182,6 +191,12 @@ const scoreView = (() => {
       event.preventDefault();
       if (event.dataTransfer.files.length) score({ file: event.dataTransfer.files[0] });
     });
+    // A file dropped beside the zone would be opened in place of the console.
+    for (const name of ["dragover", "drop"]) {
+      addEventListener(name, (event) => {
+        if (event.dataTransfer?.types.includes("Files") && event.target.type !== "file") event.preventDefault();
+      });
+    }
     dom.byId("url-form").addEventListener("submit", (event) => {
       event.preventDefault();
       score({ url: field("source-url") });

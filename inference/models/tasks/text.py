@@ -47,7 +47,10 @@ def classify_text(
     """
     scores = outputs.get(_scores_name(spec))
     if isinstance(scores, list):
-        labels, numbers = _unzip(scores)
+        keys, numbers = _unzip(scores)
+        # The keys are sorted, as pipeline.classes_ is, whose order labels.txt has; where it lists the very keys, in
+        # whatever order, they know better.
+        labels = keys if set(keys) == set(spec.labels) else spec.labels or keys
         named = OutputSpec("scores", spec.activation, labels, spec.top_k)
         return classify({"scores": numbers}, named, top_k=top_k, min_score=min_score)
     if spec.labels or spec.label_name is None:
@@ -65,7 +68,8 @@ def check_text(outputs: Mapping[str, Any], spec: OutputSpec) -> None:
         return
     scores = outputs.get(spec.name)
     if isinstance(scores, list):
-        _unzip(scores)
+        named = OutputSpec("scores", spec.activation, spec.labels, spec.top_k)
+        read_class_scores({"scores": _unzip(scores)[1]}, named)
     else:
         read_class_scores(outputs, spec)
 

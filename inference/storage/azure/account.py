@@ -5,7 +5,9 @@ It refuses to open anything before the first call; one instance serves one event
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 API_VERSION = "2025-11-05"
 
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+_ACCOUNT_KEY = re.compile(r"(?:^|;)\s*AccountKey=([^;]*)", re.IGNORECASE)
 
 
 class AzureStorage:
@@ -84,6 +87,7 @@ class AzureStorage:
         if text.strip().rstrip(";").casefold() == _DEVELOPMENT_STORAGE.casefold():
             text = _DEVELOPMENT_STORAGE  # the Functions host takes it in any case, the SDK only in this one
         try:
+            _check_key(text)
             return cls(
                 BlobServiceClient.from_connection_string(text, **_options(transport)),
                 QueueServiceClient.from_connection_string(text, **_options(transport)),
@@ -144,3 +148,12 @@ def _credential(settings: StorageSettings) -> AsyncTokenCredential:
     if settings.credential:
         raise SettingsError([f"AzureWebJobsStorage__credential: {settings.credential!r} is not managedidentity"])
     return identity.DefaultAzureCredential(managed_identity_client_id=settings.client_id or None)
+
+
+def _check_key(connection_string: str) -> None:
+    """Raise ValueError for a key that was cut off, say: the SDK finds out at the first call, and calls it no login."""
+    found = _ACCOUNT_KEY.search(connection_string)
+    try:
+        base64.b64decode(found[1].strip() if found else "", validate=True)
+    except ValueError:
+        raise ValueError("The AccountKey is not base64.") from None

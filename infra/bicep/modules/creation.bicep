@@ -30,3 +30,5 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
     }
   }
 }
+
+output name string = app.name

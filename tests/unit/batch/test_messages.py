@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from inference.batch.layout import is_batch_id
-from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage
+from inference.batch.messages import FinishMessage, ManifestMessage, ShardMessage, read_json
 from inference.errors import InvalidManifest, InvalidMessage
 
 TRACE = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
@@ -133,3 +133,10 @@ def test_ids_of_the_contract_are_taken(text: str) -> None:
 )
 def test_other_ids_are_not(text: str) -> None:
     assert not is_batch_id(text)
+
+
+@pytest.mark.parametrize("digits", [21, 5000])
+def test_a_number_of_thousands_of_digits_is_refused_in_words_of_the_manifest(digits: int) -> None:
+    with pytest.raises(InvalidManifest, match=r"^A whole number has more than 64 bits\.$"):
+        read_json(b'{"max_retries": ' + b"9" * digits + b"}")
+    assert read_json(f"[{-(2**63)}, {2**64 - 1}]".encode()) == [-(2**63), 2**64 - 1]

@@ -34,6 +34,9 @@ class Reply:
     value: Any
     status: int = 200
     location: str = ""
+    content_type: str = ""
+    #: Bytes that are announced and never come: the connection is cut.
+    missing_bytes: int = 0
 
     @property
     def body(self) -> bytes:
@@ -88,7 +91,9 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             service.calls.append(call)
             reply = service.next_reply(call)
             self.send_response(reply.status)
-            self.send_header("content-length", str(len(reply.body)))
+            self.send_header("content-length", str(len(reply.body) + reply.missing_bytes))
+            if reply.content_type:
+                self.send_header("content-type", reply.content_type)
             if reply.location:
                 self.send_header("location", reply.location)
             self.end_headers()

@@ -143,7 +143,7 @@ def test_a_batch_id_that_cannot_be_is_refused_before_anything_is_sent(
     done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--batch-id", "No Id")
 
     assert done.code == 2
-    assert "batch_id" in done.err
+    assert done.err.startswith("onnxfn: --batch-id: 1 to 63 ")  # the option is wrong, not the file
     assert not service.calls
 
 
@@ -245,11 +245,11 @@ def test_a_format_that_cannot_be_is_a_wrong_call(onnxfn: Program, service: Servi
 def test_a_file_that_cannot_be_written_is_said_in_one_line(onnxfn: Program, service: Service, tmp_path: Path) -> None:
     service.answer("GET /api/batches/b/results", Reply(b"{}\n"))
 
-    done = onnxfn("batch", "results", "b", "--output", str(tmp_path / "no" / "rows"))
+    path = tmp_path / "no" / "rows"
 
-    assert done.code == 1
-    assert done.err.startswith("onnxfn: ")
-    assert done.err.count("\n") == 1
+    done = onnxfn("batch", "results", "b", "--output", str(path))
+
+    assert (done.code, done.err) == (1, f"onnxfn: {path}: No such file or directory\n")
 
 
 @pytest.mark.parametrize("command", ["status", "results", "cancel"])
@@ -263,3 +263,13 @@ def test_results_that_are_refused_leave_no_file(onnxfn: Program, service: Servic
 
     assert onnxfn("batch", "results", "b", "--output", str(tmp_path / "rows")).code == 2
     assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(("command", "call"), [("status", "GET"), ("cancel", "DELETE")])
+def test_the_reply_of_another_service_is_no_status(onnxfn: Program, service: Service, command: str, call: str) -> None:
+    service.answer(f"{call} /api/batches/b", {"title": "another service"})
+
+    done = onnxfn("batch", command, "b")
+
+    assert (done.code, done.out) == (1, "")
+    assert "does not answer like this service" in done.err

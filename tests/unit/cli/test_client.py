@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,58 @@ def test_a_model_is_a_name_and_perhaps_a_version(model: str | None, segments: tu
 def test_half_a_model_is_a_wrong_call(model: str) -> None:
     with pytest.raises(WrongCall):
         model_segments(model)
+
+
+@pytest.mark.parametrize("call", [Client.read_json, Client.call_any])
+def test_json_that_is_nested_too_deep_to_read_is_not_from_this_service(service: Service, call: Any) -> None:
+    service.answer("GET /api/models", Reply(b"[" * 200_000))
+
+    with pytest.raises(Failure, match="does not answer like this service"):
+        call(Client(service.url), *(["GET"] if call is Client.call_any else []), "/models")
+
+
+def test_an_object_without_the_fields_of_a_reply_is_not_from_this_service(service: Service) -> None:
+    service.answer("GET /api/models", {"title": "another service"})
+    reply = Client(service.url).read_json("/models")
+
+    with pytest.raises(Failure, match="does not answer like this service"):
+        reply["models"]
+
+
+def test_a_stream_that_is_cut_off_is_no_whole_one(service: Service) -> None:
+    service.answer("GET /api/batches/b/results", Reply(b"{}\n", missing_bytes=100))
+
+    with pytest.raises(Unreachable, match="cut its reply off"):
+        list(Client(service.url).stream("/batches/b/results"))
+
+
+def test_a_page_for_people_is_not_streamed_as_a_result(service: Service) -> None:
+    service.answer("GET /api/batches/b/results", Reply(b"<html>sign in", content_type="text/html; charset=utf-8"))
+
+    with pytest.raises(Failure, match="does not answer like this service"):
+        list(Client(service.url).stream("/batches/b/results"))
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "one\ntwo", "\x7f"])
+def test_a_key_that_no_header_can_carry_is_a_wrong_call_and_is_not_repeated(key: str) -> None:
+    with pytest.raises(WrongCall, match="--key") as refused:
+        Client("http://localhost:1", key)
+
+    assert key not in str(refused.value)
+
+
+def test_the_line_end_of_the_file_that_a_key_came_from_is_not_part_of_it(service: Service) -> None:
+    service.answer("GET /api/models", {})
+
+    Client(service.url, "the-key\r\n").read_json("/models")
+
+    assert service.calls[0].headers["x-functions-key"] == "the-key"
+
+
+def test_the_hosts_own_413_says_that_the_request_is_too_large(service: Service) -> None:
+    service.answer("POST /api/score", Reply(b"", 413))
+
+    with pytest.raises(Refused, match=r"as large as this one \(payload_too_large\)") as refused:
+        Client(service.url).call("POST", "/score", body=b"x")
+
+    assert refused.value.exit_code is ExitCode.WRONG_CALL

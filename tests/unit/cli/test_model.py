@@ -30,3 +30,13 @@ def test_models_in_json_are_the_services_reply(onnxfn: Program, service: Service
     service.answer("GET /api/models", {"models": [LOADED]})
 
     assert onnxfn("model", "list", "--json").json == {"models": [LOADED]}
+
+
+def test_shown_model_names_its_canary_and_the_share_that_it_takes(onnxfn: Program, service: Service) -> None:
+    canary = {"version": "2", "share": 0.05}
+    shown = {**LOADED, "version": "1", "reason": None, "execution": None}
+    service.answer("GET /api/models/digits", {**shown, "canary": canary}, {**shown, "canary": None})
+
+    lines = onnxfn("model", "show", "digits").out.splitlines()
+    assert "canary    2 takes 0.05 of the requests" in [line.rstrip() for line in lines]
+    assert "canary" not in onnxfn("model", "show", "digits").out

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from inference.models import authoring
@@ -15,7 +16,16 @@ from inference.models.inspection import Inspection
 from inference.models.manifest import MANIFEST_NAME
 from inference.models.repository import ModelVersion
 from tests.unit.cli.service import Program
-from tests.unit.models.published import pixels_as_logits, weighted_model, write_version
+from tests.unit.models.published import build_model, pixels_as_logits, weighted_model, write_version
+
+
+def any_length() -> bytes:
+    """A model of a row of any length, so that no size of zeros is known to fit."""
+    return build_model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        inputs={"x": (TensorProto.FLOAT, ["n", "m"])},
+        outputs={"y": (TensorProto.FLOAT, ["n", "m"])},
+    )
 
 
 @pytest.fixture
@@ -141,6 +151,17 @@ def test_check_says_which_step_fails_and_why(onnxfn: Program, repository: Path) 
     assert done.json["ok"] is False
     assert [step["ok"] for step in done.json["steps"]] == [True, False]
     assert done.json["steps"][-1]["detail"].startswith("model.onnx: it has 1 bytes, manifest.json says")
+
+
+def test_check_does_not_claim_a_run_that_only_a_request_can_make(onnxfn: Program, repository: Path) -> None:
+    write_version(repository, pixels_as_logits(), toml="task = 'tensor'")
+    write_version(repository, any_length(), name="other")
+    details = [
+        onnxfn("model", "check", name, "--repository", str(repository), "--json").json["steps"][3]["detail"]
+        for name in ("tiny", "other")
+    ]
+
+    assert details == ["one run on zeros", "no run: only a real request can tell what fits"]
 
 
 def test_check_runs_the_score_py_of_a_version_only_where_that_is_allowed(

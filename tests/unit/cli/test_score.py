@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,39 @@ def test_nothing_to_score_is_a_wrong_call(onnxfn: Program, service: Service) -> 
     assert done.code == 2
     assert "Nothing to score: give images, urls or --text." in done.err
     assert not service.calls
+
+
+@pytest.mark.parametrize("answer", [[0.25, 0.75], 3, None, {"label": "7"}, {"predictions": [1]}])
+def test_what_a_score_py_answers_is_printed_as_it_is(
+    onnxfn: Program, service: Service, scan: Path, answer: object
+) -> None:
+    service.answer("POST /api/models/iris/score", Reply(answer))
+
+    shown = onnxfn("score", str(scan), "--model", "iris")
+    document = onnxfn("score", str(scan), "--model", "iris", "--json")
+
+    assert (shown.code, shown.out) == (0, f"{scan}\n{json.dumps(answer)}\n")
+    assert (document.code, document.json) == (0, answer)
+
+
+def test_several_answers_of_a_score_py_are_none_of_them_failures(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", [1], {"error": "0.1 mm"})
+
+    done = onnxfn("score", str(scan), str(scan), "--json")
+
+    assert (done.code, done.json) == (0, {"results": [[1], {"error": "0.1 mm"}]})
+
+
+def test_a_call_that_is_wrong_for_every_image_is_2(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", Reply(b"", 401))
+
+    assert onnxfn("score", str(scan), str(scan)).code == 2
+
+
+def test_what_was_scored_before_the_service_went_away_is_printed(onnxfn: Program, service: Service, scan: Path) -> None:
+    service.answer("POST /api/score", REPLY, Reply(b"<html>"))
+
+    done = onnxfn("score", str(scan), str(scan), "--json")
+
+    assert (done.code, done.json) == (1, {"results": [REPLY]})
+    assert "does not answer like this service" in done.err

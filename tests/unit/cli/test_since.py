@@ -31,7 +31,9 @@ def test_no_time_stays_none() -> None:
     assert parse_since(None) is None
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "5", "1w", "-1h", "2026-13-01", "9999999d"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "5", "1w", "-1h", "2026-13-01", "9999999d", "999999d", "0001-01-01T00:00+14:00"]
+)
 def test_anything_else_is_a_wrong_call(text: str) -> None:
     with pytest.raises(WrongCall, match="--since"):
         parse_since(text, NOW)

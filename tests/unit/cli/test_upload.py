@@ -118,7 +118,7 @@ def test_the_id_of_a_batch_with_other_content_is_refused_before_anything_waits_f
 
     done = onnxfn("batch", "submit", str(path), "--storage", account.connection_string, "--batch-id", "taken")
 
-    assert done.code == 1
+    assert done.code == 2
     assert "exists with other content" in done.err
     assert "(batch_conflict)" in done.err
     assert account.take_messages() == []

@@ -158,6 +158,47 @@ async def test_one_bad_item_fails_alone(batcher: Batcher[int, int], engine: Engi
     assert isinstance(outcomes[2], InferenceFailed)
 
 
+async def test_an_item_whose_caller_left_a_run_that_failed_is_not_repeated(
+    batcher: Batcher[int, int], engine: Engine, squares: Squares
+) -> None:
+    gate = squares.gates[1] = threading.Event()
+    first, one, bad, left = await start_held(batcher, engine, squares, 1, -2, 3)
+    squares.started.clear()
+    squares.let_go.set()
+    await first
+    await squares.has_started()
+
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    gate.set()
+    await asyncio.gather(one, bad, return_exceptions=True)
+
+    assert squares.runs == [[0], [1, -2, 3], [1], [-2]]
+
+
+async def test_a_run_that_others_still_want_is_not_stuck_when_the_deadline_of_its_first_item_passes(
+    squares: Squares,
+) -> None:
+    stuck = asyncio.Event()
+    engine = Engine(cores=1, max_waiting=16, on_stuck=stuck.set)
+    batcher = Batcher(engine, squares, max_batch=4)
+    gate = squares.gates[1] = threading.Event()
+    (first,) = await start_held(batcher, engine, squares)
+    hasty = asyncio.create_task(batcher.run(engine.admit_batch(), 1, Deadline.after(0.2)))
+    await asyncio.sleep(0)
+    (patient,) = await start(batcher, engine, 2)
+    squares.let_go.set()
+
+    with pytest.raises(DeadlineExceeded):
+        await hasty
+    gate.set()
+
+    assert [*await asyncio.gather(first, patient)] == [0, 4]
+    assert squares.runs == [[0], [1, 2]]
+    assert not stuck.is_set()
+    engine.close()
+
+
 async def test_a_deadline_ends_the_waiting_and_nothing_else(
     batcher: Batcher[int, int], engine: Engine, squares: Squares
 ) -> None:

@@ -3,16 +3,20 @@
 import asyncio
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from inference.deadline import Deadline
 from inference.engine import Engine, core_pool, stuck
 from inference.engine.core_pool import CorePool
-from inference.errors import DeadlineExceeded, Overloaded
+from inference.errors import DeadlineExceeded, Overloaded, ShuttingDown
 
 
 @pytest.fixture
@@ -227,6 +231,23 @@ async def test_work_that_ends_soon_after_its_deadline_is_not_stuck() -> None:
     engine.close()
 
 
+async def test_work_that_got_its_core_at_the_last_moment_has_the_grace_of_its_whole_time() -> None:
+    stuck = asyncio.Event()
+    engine = Engine(1, 0, on_stuck=stuck.set)
+    held, loop = Held(), asyncio.get_running_loop()
+
+    def end_soon() -> None:
+        loop.call_later(0.1, held.let_go.set)
+
+    whole = Deadline.after(60)
+    after_a_slow_fetch = replace(whole, at=whole.at - 59.99)
+    with pytest.raises(DeadlineExceeded):
+        await engine.compute(engine.admit_batch(), held, after_a_slow_fetch, abandon=end_soon)
+    engine.close()
+
+    assert not stuck.is_set()
+
+
 async def test_work_sees_the_context_of_its_caller(engine: Engine) -> None:
     from inference.telemetry import _labels, labelled
 
@@ -351,6 +372,27 @@ def test_work_that_ends_its_thread_gives_its_core_back() -> None:
     pool.close()
 
 
+async def test_work_that_waits_or_comes_when_the_engine_is_closed_is_told_so() -> None:
+    engine, held = Engine(1, 4), Held()
+    with engine.admit() as permit:
+        running = asyncio.create_task(engine.compute(permit, held, soon()))
+        await held.has_started()
+        permits = [permit, engine.admit_batch()]
+        waiting = [asyncio.create_task(engine.compute(each, held, soon())) for each in permits]
+        await asyncio.sleep(0)
+
+        engine.close()
+
+        for task in waiting:
+            with pytest.raises(ShuttingDown):
+                await task
+        for each in permits:
+            with pytest.raises(ShuttingDown):
+                await engine.compute(each, held, soon())
+        held.let_go.set()
+        assert (await running).value == "done"
+
+
 def test_work_that_waits_when_the_cores_are_closed_is_cancelled() -> None:
     pool, held = CorePool(1, lambda _: None), Held()
     running = pool.submit(held, is_interactive=True)
@@ -362,3 +404,95 @@ def test_work_that_waits_when_the_cores_are_closed_is_cancelled() -> None:
     assert [work.future.cancelled() for work in waiting] == [True, True]
     held.let_go.set()
     assert running.future.result(10) == "done"
+
+
+def test_core_that_work_waits_for_is_not_spare() -> None:
+    is_ending, go_on, ask = threading.Event(), threading.Event(), threading.Event()
+
+    def on_ended(_: float) -> None:
+        is_ending.set()
+        assert go_on.wait(10)
+
+    pool = CorePool(2, on_ended)
+
+    def take() -> bool:
+        assert ask.wait(10)
+        try:
+            return pool.take_spare()
+        finally:
+            go_on.set()
+
+    taking = pool.submit(take, is_interactive=False)
+    pool.submit(lambda: None, is_interactive=False)
+    assert is_ending.wait(10)  # its core is free, and its thread about to take what waits
+    pool.submit(lambda: None, is_interactive=False)
+    ask.set()
+
+    assert not taking.future.result(10)
+    pool.close()
+
+
+async def test_work_that_waits_for_others_of_its_kind_leaves_the_cores_to_the_rest() -> None:
+    engine, turns = Engine(cores=2, max_waiting=9), threading.Semaphore(1)
+    first, second = Held(), Held()
+    with engine.admit() as permit:
+        computing = [asyncio.create_task(engine.compute(permit, held, soon(), turns=turns)) for held in (first, second)]
+        await first.has_started()
+
+        assert (await engine.compute(permit, lambda: 7, soon())).value == 7
+        assert not second.started.is_set()
+
+        first.let_go.set()
+        await second.has_started()
+        second.let_go.set()
+        assert [computed.value for computed in await asyncio.gather(*computing)] == ["done", "done"]
+    engine.close()
+
+
+async def test_work_that_left_before_its_turn_never_begins_and_the_next_has_it() -> None:
+    engine, turns = Engine(cores=2, max_waiting=9), threading.Semaphore(1)
+    first, late = Held(), Held()
+    with engine.admit() as permit:
+        computing = asyncio.create_task(engine.compute(permit, first, soon(), turns=turns))
+        await first.has_started()
+        with pytest.raises(DeadlineExceeded):
+            await engine.compute(permit, late, Deadline.after(0.05), turns=turns)
+        following = asyncio.create_task(engine.compute(permit, lambda: 8, soon(), turns=turns))
+
+        first.let_go.set()
+        assert (await computing).value == "done"
+        assert (await following).value == 8
+        assert not late.started.is_set()
+    engine.close()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.booleans()), max_size=30),
+    st.integers(1, 3),
+    st.integers(1, 2),
+)
+def test_all_work_is_done_and_never_more_of_a_kind_at_once_than_may_be(
+    works: list[tuple[str, bool]], cores: int, most: int
+) -> None:
+    pool = CorePool(cores, lambda _: None)
+    turns = {"a": threading.Semaphore(most), "b": threading.Semaphore(1)}
+    lock, running, seen = threading.Lock(), Counter[str](), Counter[str]()
+
+    def work(kind: str) -> str:
+        with lock:
+            running[kind] += 1
+            seen[kind] = max(seen[kind], running[kind])
+        with lock:
+            running[kind] -= 1
+        return kind
+
+    submitted = [
+        pool.submit(partial(work, kind), is_interactive=is_interactive, turns=turns.get(kind))
+        for kind, is_interactive in works
+    ]
+
+    assert [each.future.result(20) for each in submitted] == [kind for kind, _ in works]
+    assert seen["a"] <= most
+    assert seen["b"] <= 1
+    pool.close()

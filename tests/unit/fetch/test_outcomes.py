@@ -71,6 +71,9 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
         ({"Retry-After": "١"}, None),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "Sat, 99 Nov 2026 11:00:00 GMT"}, None),
+        ({"Retry-After": "Sat, 21 Nov 99999999999999999999 11:00:00 GMT"}, None),
+        ({"Retry-After": "Sat, 21 Nov 2026 11:00:00 +99999999999999999999"}, None),
+        ({"Retry-After": "Sat, 21 Nov 2026 12:00:05 GMT", "Date": f"Sat, 21 Nov 2026 {9**30}:00:00 GMT"}, 5.0),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None) -> None:

@@ -153,6 +153,25 @@ def test_a_location_is_resolved_as_rfc_3986_says(location: str, url: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("path", "resolved"),
+    [
+        ("//[x/y", "//[x/z"),
+        ("//[x]/y", "//[x]/z"),
+        ("//other.example/y", "//other.example/z"),
+        ("///y", "///z"),
+        ("//", "//z"),
+        ("/hosty", "/z"),
+        ("/a;b/c;d", "/a;b/z"),
+    ],
+)
+def test_a_path_that_begins_with_two_slashes_is_no_host(path: str, resolved: str) -> None:
+    rule = make_rule()
+    base = rule.read(f"https://example.com{path}")
+
+    assert rule.follow(base, "z") == rule.read(f"https://example.com{resolved}")
+
+
+@pytest.mark.parametrize(
     "location", [None, "", "http:", "https://", "\\\\evil.example", "a:b", "/a b", "x\ty", "x\\y", "//", "https://a:x/"]
 )
 def test_a_malformed_location_is_the_origins_fault(location: str | None) -> None:
@@ -179,11 +198,11 @@ def test_a_redirect_from_https_to_http_is_refused_and_the_other_way_is_not() -> 
     assert rule.follow(rule.read("http://example.com/"), "https://example.com/").scheme == "https"
 
 
-@given(st.text(max_size=40))
-def test_any_location_is_followed_to_a_vetted_target_or_refused(location: str) -> None:
+@given(st.text("/[]@:?#.;%a1-猫\udc80", max_size=12), st.text(max_size=40) | st.text("/[]@:?#.;%a1-", max_size=12))
+def test_any_location_is_followed_to_a_vetted_target_or_refused(path: str, location: str) -> None:
     rule = make_rule()
     try:
-        target = rule.follow(rule.read(BASE), location)
+        target = rule.follow(rule.read(f"https://example.com/{path}"), location)
     except (UrlNotAllowed, OriginFailed):
         return
     assert isinstance(target, Target)

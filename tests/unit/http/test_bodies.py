@@ -114,8 +114,9 @@ def test_parameters_in_the_query_hold_for_json_too() -> None:
     parameters = read(body, "application/json", query={"top_k": "2"}).parameters
 
     assert (parameters.top_k, parameters.min_score) == (2, 0.5)
-    with pytest.raises(InvalidRequest, match="top_k is not a number"):
-        read(body, "application/json", query={"top_k": "abc"})
+    for text in ("abc", "1_0", "\N{ARABIC-INDIC DIGIT THREE}"):
+        with pytest.raises(InvalidRequest, match="top_k is not a number"):
+            read(body, "application/json", query={"top_k": text})
 
 
 def test_inputs_keep_their_order_and_ids() -> None:

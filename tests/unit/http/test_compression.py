@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -11,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from inference.http.compression import choose_encoding, compress, decompress
+from inference.http.compression import choose_encoding, compress, decompress, unpacked
+from inference.http.messages import Request
+from inference.settings import RequestLimits
 
 
 @given(st.binary(), st.sampled_from(["gzip", "deflate"]))
@@ -44,6 +49,16 @@ def test_any_bytes_are_inflated_or_refused(body: bytes, encoding: str) -> None:
         decompress(body, encoding, 1000)
 
 
+@given(st.binary(max_size=100))
+async def test_a_byte_order_mark_is_no_part_of_a_body_packed_or_not(text: bytes) -> None:
+    marked = b"\xef\xbb\xbf" + text
+    plain = Request("POST", "", body=marked)
+    packed = Request("POST", "", headers={"content-encoding": "x-gzip", "x-a": "1"}, body=gzip.compress(marked))
+
+    assert (await unpacked(plain, RequestLimits())).body == text
+    assert await unpacked(packed, RequestLimits()) == Request("POST", "", headers={"x-a": "1"}, body=text)
+
+
 def test_an_unknown_encoding_is_not_guessed() -> None:
     with pytest.raises(UnsupportedMediaType):
         decompress(b"", "zstd", 1)
@@ -67,3 +82,20 @@ def test_an_unknown_encoding_is_not_guessed() -> None:
 )
 def test_the_reply_is_encoded_as_was_asked(accepted: str, encoding: str | None) -> None:
     assert choose_encoding(accepted) == encoding
+
+
+async def test_a_body_is_inflated_on_a_thread_and_one_that_is_not_packed_needs_none() -> None:
+    is_free = threading.Event()
+    threads = ThreadPoolExecutor(max_workers=1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(is_free.wait)  # the only one
+    packed = Request("POST", "", {}, headers={"content-encoding": "gzip"}, body=gzip.compress(b"abc"))
+
+    try:
+        inflating = asyncio.create_task(unpacked(packed, RequestLimits()))
+        plain = await unpacked(Request("POST", "", {}, body=b"abc"), RequestLimits())
+        assert not inflating.done()
+    finally:
+        is_free.set()
+
+    assert plain.body == (await inflating).body == b"abc"

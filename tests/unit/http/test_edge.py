@@ -1,5 +1,6 @@
 """The edge: one error shape, request ids, and nothing of an unknown exception in a body."""
 
+import asyncio
 import logging
 
 import orjson
@@ -37,6 +38,21 @@ async def test_an_unknown_exception_is_a_500_that_says_nothing_and_is_logged(cap
     assert b"secret" not in response.body
     assert orjson.loads(response.body)["code"] == "internal_error"
     assert "secret" in caplog.text
+
+
+async def test_a_cancellation_of_something_else_is_a_500_and_one_of_the_request_ends_it() -> None:
+    response = await edge.respond("score", failing(asyncio.CancelledError()), REQUEST)
+    assert (response.status, orjson.loads(response.body)["code"]) == (500, "internal_error")
+
+    async def wait(_: Request) -> Response:
+        await asyncio.get_running_loop().create_future()
+        return json_response({})
+
+    request = asyncio.create_task(edge.respond("score", wait, REQUEST))
+    await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
 
 
 async def test_an_error_that_cannot_be_told_is_a_500_in_the_same_shape() -> None:

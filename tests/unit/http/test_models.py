@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,8 +19,10 @@ from inference.http.openapi import document
 from inference.http.status_pages import StatusRoutes
 from inference.models.loading import load_ready_session
 from inference.models.registry import ModelRegistry
-from inference.models.repository import ModelRepository
+from inference.models.repository import ModelRepository, ModelVersion
+from inference.models.session import ModelSession
 from inference.models.source import FolderSource
+from inference.settings import RequestLimits
 from tests.json_schema import problems
 from tests.unit.models.published import pixels_as_logits, write_version
 
@@ -33,14 +37,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registry(folder: Path) -> Iterator[ModelRegistry]:
+def executor() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as executor:
-        yield ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load_ready_session)
+        yield executor
+
+
+@pytest.fixture
+def registry(folder: Path, executor: ThreadPoolExecutor) -> ModelRegistry:
+    return ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load_ready_session)
 
 
 @pytest.fixture
 def routes(registry: ModelRegistry) -> ModelRoutes:
-    return ModelRoutes(registry)
+    return ModelRoutes(registry, RequestLimits())
 
 
 def body(response: Response, schema: str) -> dict[str, Any]:
@@ -75,6 +84,26 @@ async def test_a_model_that_cannot_serve_is_described_with_the_reason(routes: Mo
 
     assert (model["state"], model["versions"][0]["state"]) == ("failed", "failed")
     assert model["reason"].startswith("torn:1: model.onnx: ")
+
+
+async def test_a_model_that_loads_for_longer_than_a_request_may_take_is_loading(
+    folder: Path, executor: ThreadPoolExecutor
+) -> None:
+    is_done = threading.Event()
+
+    def load(version: ModelVersion) -> ModelSession:
+        is_done.wait()
+        return load_ready_session(version)
+
+    registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load)
+    try:
+        async with asyncio.timeout(20):
+            reply = await ModelRoutes(registry, RequestLimits(timeout_seconds=0.1)).show(TINY)
+    finally:
+        is_done.set()
+
+    assert body(reply, "Model")["state"] == "loading"
+    await registry.close()
 
 
 async def test_version_that_was_refused_is_told_beside_the_one_that_serves(

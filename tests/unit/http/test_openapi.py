@@ -187,6 +187,10 @@ def test_scoring_can_answer_with_each_status_that_the_contract_names() -> None:
     assert {*responses} == {"200", "400", "401", "404", "413", "415", "422", "424", "429", "500", "503", "504"}
 
 
+def test_an_export_can_answer_that_the_urls_are_gone() -> None:
+    assert "manifest_not_found" in json.dumps(DOCUMENT["paths"]["/deadletters/export"]["get"]["responses"]["404"])
+
+
 def test_a_key_is_asked_for_in_a_header_and_its_absence_is_a_401() -> None:
     scheme = DOCUMENT["components"]["securitySchemes"]["functionKey"]
 

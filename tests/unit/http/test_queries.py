@@ -24,6 +24,11 @@ def test_a_selection_in_the_query_is_not_passed_over(name: str) -> None:
         read_selection(post({}, **{name: "1"}))
 
 
+def test_a_code_in_the_query_is_not_taken_for_the_key_of_the_platform() -> None:
+    with pytest.raises(InvalidRequest, match=r"^code: it belongs in the body"):
+        read_selection(post({"batch_id": "b"}, code="image_not_found"))
+
+
 def test_the_key_of_the_platform_is_no_selection() -> None:
     key = "AbC1-_8s0m3K3y=="
     assert read_selection(post({"code": "image_not_found"}, code=key)).filter.code == "image_not_found"

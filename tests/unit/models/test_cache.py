@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,6 +127,16 @@ def test_folder_that_others_may_write_to_is_made_private(cache: VersionCache, tm
     fill(cache, A, 10)
 
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder away")
+def test_nothing_is_opened_in_or_put_into_another_users_folder(cache: VersionCache, tmp_path: Path) -> None:
+    fill(cache, A, 10)
+    os.chown(tmp_path / "cache", 12_345, -1)
+
+    assert cache.open(A) is None
+    with pytest.raises(ModelUnavailable, match="another user"):
+        cache.reserve(A, 10)
 
 
 def test_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:

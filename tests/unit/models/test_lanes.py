@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +16,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from inference.engine.plan import Declared, ExecutionPlan
-from inference.errors import InferenceFailed, ModelUnavailable
+from inference.engine.termination import Termination
+from inference.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable
 from inference.models import session_factory
 from inference.models.loading import load_ready_session
 from inference.models.repository import ModelRepository
 from inference.models.rows import check_rows, join_rows, split_rows
 from inference.models.runtime import CPU, choose_providers, name_runtime
 from inference.models.session import ModelSession
+from tests.unit.models.counted import Counted
 from tests.unit.models.published import build_model, pixels_as_logits, write_version
 
 SAMPLES = Path(__file__).parents[3] / "samples/models"
@@ -56,18 +59,6 @@ def test_run_that_is_alone_gives_what_any_run_gives(digits: ModelSession) -> Non
     assert (digits.plan, digits.has_idle_lane) == (WIDE, True)
     np.testing.assert_allclose(digits.run(item, is_alone=True)["logits"], before, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(digits.run(item)["logits"], before)
-
-
-class Counted:
-    """A session of onnxruntime's that counts its runs."""
-
-    def __init__(self, session: Any) -> None:
-        self.session = session
-        self.runs = 0
-
-    def run(self, *arguments: Any) -> Any:
-        self.runs += 1
-        return self.session.run(*arguments)
 
 
 def test_only_a_run_that_is_alone_takes_the_lane_of_every_core(digits: ModelSession) -> None:
@@ -211,8 +202,37 @@ def test_no_more_runs_go_at_once_than_the_plan_says(digits: ModelSession) -> Non
     assert most == [1]
 
 
+def test_run_that_was_ended_waits_for_no_turn(digits: ModelSession) -> None:
+    digits.adopt(ExecutionPlan(1, 1, 1, 1, False, "declared"))
+    lanes, started, let_go = digits._lanes, threading.Event(), threading.Event()
+    real = lanes.loaded
+
+    class Held:
+        def run(self, *arguments: Any) -> Any:
+            started.set()
+            assert let_go.wait(20)
+            return real.run(*arguments)
+
+    object.__setattr__(lanes, "loaded", Held())
+    (item,) = images(1)
+    ended = Termination()
+    with ThreadPoolExecutor(2) as threads:
+        holder = threads.submit(digits.run, item)
+        assert started.wait(10)
+        waiting = threads.submit(digits.run, item, run_options=ended.options)
+        ended.end()
+        try:
+            with pytest.raises(DeadlineExceeded):
+                waiting.result(5)
+        finally:
+            let_go.set()
+
+        assert holder.result(10)["logits"].shape == (1, 10)
+        assert threads.submit(digits.run, item).result(10)["logits"].shape == (1, 10)
+
+
 def test_what_is_timed_runs_zeros_and_checks_the_rows(digits: ModelSession) -> None:
-    with digits.trial() as open_run:
+    with digits.trial(lambda: True) as open_run:
         assert open_run is not None
         run = open_run(2, False)
         run(1)
@@ -230,7 +250,7 @@ def test_model_that_gives_one_row_for_many_items_cannot_be_joined(tmp_path: Path
     )
     session = load_ready_session(write_version(tmp_path, model))
 
-    with session.trial() as open_run:
+    with session.trial(lambda: True) as open_run:
         assert open_run is not None
         run = open_run(1, False)
         run(1)
@@ -258,19 +278,33 @@ def test_missing_execution_provider_is_warned_of_and_the_cpu_is_last(caplog: pyt
     assert name_runtime((CPU,)) == f"{onnxruntime.__version__} {CPU}"
 
 
-def test_provider_that_fails_is_done_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("is_told", "warning"),
+    [
+        (True, "tiny:1 runs on the CPU: AzureExecutionProvider, CPUExecutionProvider failed: no device"),
+        (False, "tiny:1 runs without AzureExecutionProvider"),
+    ],
+    ids=["raises", "is left out"],
+)
+def test_provider_that_fails_is_warned_of_and_done_without(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    is_told: bool,
+    warning: str,
 ) -> None:
-    create = onnxruntime.InferenceSession
+    create = onnxruntime.InferenceSession._create_inference_session
 
-    def fail_but_on_cpu(path: Path, options: Any, providers: list[str]) -> Any:
-        if providers != [CPU]:
+    def fail_but_on_cpu(session: Any, providers: list[str], *arguments: Any) -> Any:
+        if is_told and providers != [CPU]:
             raise RuntimeError("no device")
-        return create(path, options, providers=providers)
+        return create(session, [CPU], *arguments)
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", fail_but_on_cpu)
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fail_but_on_cpu)
 
-    session = load_ready_session(write_version(tmp_path, pixels_as_logits()), providers=("CUDAExecutionProvider", CPU))
+    session = load_ready_session(write_version(tmp_path, pixels_as_logits()), providers=("AzureExecutionProvider", CPU))
 
     assert session.run(np.zeros((1, 1, 2, 2), np.float32))["logits"].shape == (1, 4)
-    assert "tiny:1 runs on the CPU: CUDAExecutionProvider" in caplog.text
+    assert warning in caplog.text
+    assert capsys.readouterr().out == ""

@@ -176,6 +176,21 @@ def test_malformed_manifest_is_refused(content: bytes) -> None:
         parse_manifest(content)
 
 
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({".DS_Store": DIGEST}, r"files: '\.DS_Store': a name has letters"),
+        ({"../a": DIGEST}, r"files: '\.\./a': a name has letters"),
+        ({"labels.txt": {"sha256": "0" * 64, "bytes": -1}}, r"files\.labels\.txt\.bytes: expected a whole number >= 0"),
+        ({"labels.txt": {**DIGEST, "md5": ""}}, r"files\.labels\.txt\.md5: unknown key"),
+        ({"labels.txt": 1}, r"files\.labels\.txt: expected an object"),
+    ],
+)
+def test_file_that_a_manifest_cannot_list_is_named(files: dict[str, object], reason: str) -> None:
+    with pytest.raises(ModelUnavailable, match=rf"^manifest\.json: {reason}"):
+        parse_manifest(json.dumps({"files": {"model.onnx": DIGEST, **files}}).encode())
+
+
 def test_folder_with_a_name_that_no_manifest_can_list_cannot_be_published(version: Path) -> None:
     (version / ".hidden").write_bytes(b"x")
 

@@ -136,3 +136,15 @@ def test_no_parameter_means_anything_to_a_tensor_model() -> None:
 
     with pytest.raises(InvalidRequest, match="top_k has no meaning for a tensor model"):
         check_parameters(spec, {"top_k": 1})
+
+
+@pytest.mark.parametrize("values", [np.zeros((1, 1), np.float32), np.zeros((), np.float32), np.zeros(1, np.int64)])
+def test_softmax_of_one_number_is_refused_before_it_serves(values: NDArray[Any]) -> None:
+    with pytest.raises(InferenceFailed, match="one number, of which the softmax is always 1"):
+        check_outputs({"output": values}, spec_of("softmax", labels=()))
+
+
+def test_one_number_serves_as_the_score_of_one_label() -> None:
+    check_outputs(outputs_of(0), spec_of("sigmoid", labels=("cat",)))
+
+    assert postprocess(outputs_of(0), spec_of("sigmoid", labels=("cat",))) == [{"label": "cat", "score": 0.5}]

@@ -248,9 +248,11 @@ async def test_unforeseen_error_of_a_load_is_unavailable_and_tells_nothing(
     assert "MemoryError" in caplog.text
 
 
-async def test_load_all_goes_on_past_a_broken_model(registry: ModelRegistry, folder: Path) -> None:
+async def test_a_broken_model_takes_no_other_down(registry: ModelRegistry, folder: Path) -> None:
     write_version(folder, b"broken", name="broken")
-    await registry.load_all(["missing", "broken", "tiny"])
+    with pytest.raises(ModelUnavailable):
+        await registry.get("broken")
+    await registry.get("tiny")
 
     assert await states_of(registry) == [
         ("broken", "1", "failed", True),

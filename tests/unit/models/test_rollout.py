@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from inference.engine.plan import default_plan
 from inference.errors import ModelNotFound, ModelUnavailable
+from inference.models import registry as registry_module
 from inference.models import session_cache
 from inference.models.catalog import Catalog, Release
 from inference.models.loading import load_ready_session
@@ -159,6 +160,35 @@ async def test_loads_go_two_at_a_time_but_for_those_that_take_long(
     finally:
         may_end.set()
         await asyncio.gather(*waiting)
+
+
+async def test_new_version_that_never_loads_keeps_no_other_model_from_its_own(
+    new_registry: NewRegistry, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "PATIENCE_SECONDS", 0.1)
+    may_end = threading.Event()
+
+    def load(version: ModelVersion) -> ModelSession:
+        if (version.name, version.version) == ("tiny", "2"):
+            may_end.wait(60)
+        return load_ready_session(version)
+
+    write_version(folder, pixels_as_logits(), name="zebra")
+    registry = new_registry(load=load)
+    for name in ("tiny", "zebra"):
+        assert await version_of(registry, name) == "1"
+    write_version(folder, pixels_as_logits(), version="2")
+    write_version(folder, pixels_as_logits(), version="2", name="zebra")
+    clock.now += POLL_SECONDS
+    try:
+        async with asyncio.timeout(20):
+            await registry.poll()
+        assert (await version_of(registry), await version_of(registry, "zebra")) == ("1", "2")
+        may_end.set()
+        await registry.reload("tiny")
+        assert await version_of(registry) == "2"
+    finally:
+        may_end.set()
 
 
 async def test_polls_come_no_more_often_than_the_interval(
@@ -371,6 +401,21 @@ async def test_least_recently_used_session_makes_room(
     assert await version_of(registry, "b") == "1"
 
 
+async def test_models_asked_for_at_once_take_turns_in_memory_that_holds_one_of_them(
+    new_registry: NewRegistry, folder: Path, source: CountingSource
+) -> None:
+    names = ["tiny", "b", "c", "d"]
+    for name in names[1:]:
+        write_version(folder, pixels_as_logits(), name=name)
+    registry = new_registry(memory_bytes=await memory_of_one(folder, source))
+
+    for _ in range(3):
+        sessions = await asyncio.gather(*map(registry.get, names))
+        assert [session.version.name for session in sessions] == names
+    states = await registry.states()
+    assert sorted(state.state for state in states) == ["ready", "unloaded", "unloaded", "unloaded"]
+
+
 async def test_lane_for_lone_runs_counts_as_memory(
     new_registry: NewRegistry, folder: Path, source: CountingSource
 ) -> None:
@@ -390,7 +435,8 @@ async def test_pinned_models_are_never_dropped_and_others_wait_for_room(
     for name in ("b", "c"):
         write_version(folder, pixels_as_logits(), name=name)
     registry = new_registry(memory_bytes=2 * await memory_of_one(folder, source), pinned=["tiny", "b"])
-    await registry.load_all(["tiny", "b"])
+    for name in ("tiny", "b"):
+        await registry.get(name)
 
     with pytest.raises(ModelUnavailable, match=r"^c:1: it needs about 16 MiB of memory"):
         await registry.get("c")
@@ -405,7 +451,7 @@ async def test_pinned_model_is_replaced_though_both_versions_take_more_than_the_
     new_registry: NewRegistry, folder: Path, source: CountingSource
 ) -> None:
     registry = new_registry(memory_bytes=await memory_of_one(folder, source), pinned=["tiny"])
-    await registry.load_all(["tiny"])
+    await registry.get("tiny")
     write_version(folder, pixels_as_logits(), version="2")
     await registry.reload("tiny")
 

@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import orjson
 import pytest
 
+from inference.engine.core_pool import CorePool
 from inference.errors import InferenceFailed, InvalidRequest, InvalidText, ModelUnavailable
+from inference.models import script as script_module
 from inference.models.loading import load_ready_session, load_session
 from inference.models.manifest import write_manifest
 from inference.models.repository import ModelRepository, ModelVersion
@@ -88,6 +91,27 @@ def test_two_models_have_each_their_own_globals_and_folder(tmp_path: Path) -> No
     assert fives.run_script(b'{"data": [1]}') == b'{"result":[5]}'
 
 
+def test_script_does_not_wait_for_ever_behind_one_whose_init_never_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_module, "START_SECONDS", 0.05)
+    begun, may_end = tmp_path / "begun", tmp_path / "may-end"
+    for pipe in (begun, may_end):
+        os.mkfifo(pipe)
+    init = f"open({str(begun)!r}, 'w').close(); open({str(may_end)!r}).close()"
+    stuck = publish(tmp_path, script("return 1", init=init), name="stuck")
+    other = publish(tmp_path, script("return 2"), name="other")
+    with ThreadPoolExecutor(1) as executor:
+        loading = executor.submit(load, stuck)
+        begun.open().close()  # opens when init() does
+        with pytest.raises(ModelUnavailable, match=r"it cannot start while another version does"):
+            load(other)
+        may_end.open("w").close()
+
+        assert loading.result().run_script(b"") == b"1"
+    assert load(other).run_script(b"") == b"2"
+
+
 def test_script_is_not_even_read_where_the_setting_does_not_allow_it(tmp_path: Path) -> None:
     mark = tmp_path / "it ran"
     version = publish(tmp_path, f"open({str(mark)!r}, 'w').close()\n{ENTRY_SCRIPT}", factor=b"3")
@@ -156,6 +180,11 @@ def test_reason_of_a_failed_init_does_not_name_the_folder(tmp_path: Path) -> Non
         ("[1, 2.5, None, True]", b"[1,2.5,null,true]"),
         ("{'a': {1: 'b'}}", b'{"a":{"1":"b"}}'),
         ("__import__('numpy').arange(3)", b"[0,1,2]"),
+        ("__import__('numpy').arange(6).reshape(2, 3).T", b"[[0,3],[1,4],[2,5]]"),
+        ("__import__('numpy').eye(2)[:, 1]", b"[0.0,1.0]"),
+        ("__import__('numpy').array(['cat', 'dog'])", b'["cat","dog"]'),
+        ("__import__('numpy').array(['cat', None, 1], object)", b'["cat",null,1]'),
+        ("{'best': __import__('numpy').array(3.5)}", b'{"best":3.5}'),
         ("None", b"null"),
     ],
 )
@@ -205,8 +234,11 @@ def test_requests_take_turns_unless_the_declaration_allows_several_at_once(
     )
     session = load(publish(tmp_path, source, toml=f"[execution]\nparallel = {parallel}"))
 
-    with ThreadPoolExecutor(2) as threads:
-        together = [*threads.map(session.run_script, [b"", b""])]
+    pool = CorePool(2, lambda _: None)
+    run = partial(session.run_script, b"")
+    works = [pool.submit(run, is_interactive=True, turns=session.turns) for _ in range(2)]
+    together = [work.future.result(60) for work in works]
+    pool.close()
     assert together == [b"true" if parallel == 2 else b"false"] * 2
 
 

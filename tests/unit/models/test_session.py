@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.engine.measurement import Interrupted
 from inference.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable
 from inference.models.loading import load_session
 from inference.models.manifest import MANIFEST_NAME, write_manifest
@@ -90,6 +91,21 @@ def test_model_with_several_inputs_runs_by_name(tmp_path: Path) -> None:
         session.run(one)
 
 
+def test_output_of_a_type_that_numpy_does_not_have_is_not_asked_for(tmp_path: Path) -> None:
+    model = build_model(
+        [
+            helper.make_node("Cast", ["x"], ["short"], to=TensorProto.BFLOAT16),
+            helper.make_node("Identity", ["x"], ["same"]),
+        ],
+        inputs={"x": (TensorProto.FLOAT, [2])},
+        outputs={"short": (TensorProto.BFLOAT16, [2]), "same": (TensorProto.FLOAT, [2])},
+    )
+    session = load_session(write_version(tmp_path, model, toml='task = "tensor"\n'))
+    session.warm()
+
+    assert list(session.run(np.ones(2, np.float32))) == ["same"]
+
+
 def test_external_data_that_the_manifest_lists_is_loaded(tmp_path: Path) -> None:
     weights = np.full((1, 4), 3, np.float32).tobytes()
     version = write_version(tmp_path, weighted_model("weights.bin"), files={"weights.bin": weights})
@@ -117,6 +133,30 @@ def test_external_data_that_the_manifest_does_not_list_is_refused(
 
     with pytest.raises(ModelUnavailable, match=r"weights\.bin: it is not listed|onnxruntime refuses it"):
         load_session(republished(version))
+
+
+@pytest.mark.parametrize(
+    ("opset", "ir_version", "reason"),
+    [
+        (99, 8, r"Opset 99 is under development.* official support for domain ai\.onnx is till opset \d+"),
+        (17, 99, r"failed: Unsupported model IR version: 99, max supported IR version: \d+"),
+    ],
+)
+def test_model_newer_than_onnxruntime_is_refused_with_what_would_do(
+    tmp_path: Path, opset: int, ir_version: int, reason: str
+) -> None:
+    model = build_model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        inputs={"x": (TensorProto.FLOAT, ["n"])},
+        outputs={"y": (TensorProto.FLOAT, ["n"])},
+        opsets={"": opset},
+        ir_version=ir_version,
+    )
+    version = write_version(tmp_path, model)
+
+    with pytest.raises(ModelUnavailable, match=reason) as refusal:
+        load_session(version)
+    assert "::" not in refusal.value.message
 
 
 @pytest.mark.parametrize("location", ["../secret", "{outside}/secret", "nested/../../secret"])
@@ -290,6 +330,17 @@ def test_warm_up_of_a_model_that_never_ends_is_given_up(tmp_path: Path) -> None:
 
     with pytest.raises(ModelUnavailable, match=r"^tiny:1: warm-up: .*deadline"):
         session.warm(timeout_seconds=0.05)
+
+
+def test_trial_run_that_is_under_way_when_somebody_needs_the_cores_is_ended(tmp_path: Path) -> None:
+    session = load_session(write_version(tmp_path, endless_model()))
+
+    with session.trial(lambda: False) as open_run:
+        assert open_run is not None
+        run = open_run(1, False)
+        for _ in range(2):
+            with pytest.raises(Interrupted):
+                run(1)
 
 
 def test_warm_up_gives_a_tensor_model_of_strings_none_that_it_may_not_take(tmp_path: Path) -> None:

@@ -139,3 +139,20 @@ async def test_models_whose_loads_do_not_end_hold_up_no_other_model(
         may_end.set()
         await asyncio.gather(*waiting)
         await built.close()
+
+
+async def test_what_cannot_be_closed_keeps_nothing_else_open() -> None:
+    closed: list[str] = []
+
+    async def close() -> None:
+        closed.append("first")
+
+    async def fail() -> None:
+        closed.append("last")
+        raise OSError
+
+    opened = services(Steps(asyncio.Event()))
+    opened.closers.extend([close, fail])
+    await opened.close()
+
+    assert closed == ["last", "first"]

@@ -47,5 +47,10 @@ def test_what_has_no_classes_is_refused(output: Any) -> None:
         name_classes("x", output, 1, ())
 
 
-def test_an_empty_output_has_no_class_to_name() -> None:
-    assert name_classes("x", np.empty((0, 4), np.float32), 2, ()).size == 0
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [((0,), (0,)), ((0, 4), (0, 2)), ((3, 0), (3, 0)), ((0, 2, 2), (0, 2)), ((10**12, 0), (10**12, 0))],
+    ids=str,
+)
+def test_an_empty_output_has_as_many_rows_as_items_and_no_class(shape: tuple[int, ...], named: tuple[int, ...]) -> None:
+    assert name_classes("x", np.empty(shape, np.float32), 2, ()).shape == named

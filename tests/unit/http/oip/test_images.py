@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from inference.errors import ImageTooLarge
+from inference.engine.termination import Termination
+from inference.errors import DeadlineExceeded, ImageTooLarge
 from inference.http.oip.images import ImageDecoder
 from inference.http.oip.tensors import Tensor
 from inference.models.declaration import parse_declaration
@@ -48,3 +50,24 @@ def test_limits_of_images_hold_for_the_protocol_too(settings: ImageSettings) -> 
 
     with pytest.raises(ImageTooLarge):
         decoder.decode(Tensor("input", "BYTES", (1,), [memoryview(photo())]), spec)
+
+
+def test_once_the_request_was_ended_no_further_image_is_decoded() -> None:
+    class EndingAtItsSecond(list[memoryview]):
+        """Images of a request whose deadline passes while the second one is decoded."""
+
+        def __getitem__(self, index: Any) -> Any:
+            taken.append(index)
+            if index == 1:
+                termination.end()
+            return super().__getitem__(index)
+
+    taken: list[int] = []
+    termination = Termination()
+    spec = resolve_spec(parse_declaration(b""), signature_of((None, 3, 224, 224)))
+    decoder = ImageDecoder(ImageSettings(), 1 << 20, 8, Timings(), termination)
+
+    with pytest.raises(DeadlineExceeded):
+        decoder.decode(Tensor("input", "BYTES", (4,), EndingAtItsSecond([memoryview(photo())] * 4)), spec)
+
+    assert taken == [0, 1]

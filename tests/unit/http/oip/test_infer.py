@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -148,6 +149,25 @@ async def test_a_run_over_its_deadline_is_ended_and_the_core_is_free_again(
         await service.infer("endless", [1, 0])
 
     assert (await eventually(lambda: _infer_if_admitted(service))).status == 200
+    service.engine.close()
+    await service.registry.close()
+
+
+async def test_a_model_that_loads_is_waited_for_no_longer_than_the_deadline(
+    folder: Path, executor: ThreadPoolExecutor
+) -> None:
+    service = Service(folder, executor, timeout_seconds=0.2)
+    is_done = threading.Event()
+    executor.submit(is_done.wait)  # the only thread that could load it
+
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(DeadlineExceeded):
+                await service.infer("endless", [0, 0])
+    finally:
+        is_done.set()
+
+    assert (await service.registry.get("endless")).version.name == "endless"
     service.engine.close()
     await service.registry.close()
 

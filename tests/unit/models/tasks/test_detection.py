@@ -409,7 +409,7 @@ def test_outputs_are_told_by_their_names_or_by_the_declaration(
         ("boxes-scores", ("boxes", "scores"), "boxes = 'c'", r"detection\.boxes: the model's outputs are boxes"),
         ("boxes-scores", ("boxes", "scores"), "count = 'boxes'", r"detection\.count: it has no meaning with decoder"),
         ("ssd", ("boxes", "scores"), "", r"detection\.classes: it must name"),
-        ("yolox", ("output",), "units = 'pixels'", r"detection\.box: a yolox model's boxes"),
+        ("yolox", ("output",), "units = 'pixels'", r"detection\.units: a yolox model's boxes"),
     ],
 )
 def test_outputs_that_cannot_be_told_are_refused(decoder: str, names: tuple[str, ...], more: str, key: str) -> None:

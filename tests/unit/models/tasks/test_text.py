@@ -99,6 +99,21 @@ def test_maps_of_zipmap_are_read_as_they_are() -> None:
     assert postprocess(outputs, spec) == [{"label": "home", "score": 0.75}, {"label": "auto", "score": 0.25}]
 
 
+def test_labels_of_the_file_name_the_classes_of_zipmap_too() -> None:
+    spec = spec_of(LABEL, MAPS, labels=("motor", "household"))
+    outputs: dict[str, Any] = {"label": np.array([1]), "output_probability": [{0: 0.25, 1: 0.75}]}
+
+    check_outputs(outputs, spec)
+    assert postprocess(outputs, spec) == [{"label": "household", "score": 0.75}, {"label": "motor", "score": 0.25}]
+
+
+def test_keys_of_zipmap_stand_though_the_file_lists_them_in_another_order() -> None:
+    spec = spec_of(LABEL, MAPS, labels=("home", "auto"))
+    outputs: dict[str, Any] = {"label": np.array(["home"]), "output_probability": [{"auto": 0.25, "home": 0.75}]}
+
+    assert postprocess(outputs, spec)[0] == {"label": "home", "score": 0.75}
+
+
 def test_activation_makes_probabilities_of_decision_values() -> None:
     spec = spec_of(toml="[output]\nactivation = 'softmax'", labels=("auto", "home"))
 
@@ -114,6 +129,7 @@ def test_activation_makes_probabilities_of_decision_values() -> None:
         ({"output_probability": []}, spec_of(LABEL, MAPS)),
         ({"output_probability": [{}]}, spec_of(LABEL, MAPS)),
         ({"output_probability": [{"a": 1}, {"a": 1}]}, spec_of(LABEL, MAPS)),
+        ({"output_probability": [{0: 0.2, 1: 0.3, 2: 0.5}]}, spec_of(LABEL, MAPS, labels=("auto", "home"))),
     ],
 )
 def test_outputs_of_another_shape_are_a_failure_of_the_model(outputs: dict[str, Any], spec: ModelSpec) -> None:

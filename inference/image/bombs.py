@@ -1,0 +1,118 @@
+"""Refuses files that cost out of all proportion to their bytes and pixels: parts repeated without end, oversized tiles.
+
+It refuses to judge whether a file is right, and finds what it counts without walking the file as Pillow does: a walk
+that differs anywhere from Pillow's can be led past something.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from inference.errors import ImageTooLarge, InvalidImage
+
+#: A file has one of each, a film after the picture or a burst some more. Pillow appends the EXIF of a second segment to
+#: that of the first, a copy each time (20 MB of 20-byte segments took minutes), and inflates every colour profile.
+MAX_REPEATS: Final = 100
+_COUNTED: Final = {"JPEG": (b"Exif\0\0", "EXIF segments"), "PNG": (b"iCCP", "colour profiles")}
+
+#: Pillow takes three for each segment or chunk, two for each block of a GIF's comment: encoders write some hundreds at
+#: most. It keeps an object for each, so that 20 MB of the smallest took up to 13 seconds and 880 MB.
+MAX_READS: Final = 100_000
+
+#: 40 million pixels in the smallest tiles that TIFF has, 16 x 16, are 156,250. Pillow makes an object for each offset.
+MAX_TILES: Final = 200_000
+
+_WIDTH, _HEIGHT, _STRIP_OFFSETS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 256, 257, 273, 322, 323, 324
+_SIDES: Final = (_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT)
+#: TIFF's types of whole numbers → their format: BYTE, SHORT, LONG, LONG8.
+_WHOLE: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+
+
+class _Entry(Struct, frozen=True):
+    """One entry of a TIFF's directory."""
+
+    tag: int
+    kind: int
+    count: int
+    #: The value where it fits, else where it is.
+    value: bytes
+
+
+class BoundedReads(io.BytesIO):
+    """A file that raises ImageTooLarge for the read after MAX_READS, until `unbind`."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes."""
+        self._left -= 1
+        if self._left < 0:
+            raise ImageTooLarge("The image has too many parts.")
+        return super().read(size)
+
+    def unbind(self) -> None:
+        """Allow any number of reads: pixels may be many runs of few bytes."""
+        self._left = sys.maxsize
+
+
+def check_parts(name: str, data: bytes) -> None:
+    """Raise ImageTooLarge for a file of the format `name` that has too many parts to be opened at all."""
+    if name in _COUNTED:
+        mark, what = _COUNTED[name]
+        if data.count(mark) > MAX_REPEATS:
+            raise ImageTooLarge(f"The image has more than {MAX_REPEATS} {what}.")
+    if name == "TIFF" and any(
+        entry.count > MAX_TILES for entry in _entries(data) if entry.tag in {_STRIP_OFFSETS, _TILE_OFFSETS}
+    ):
+        raise ImageTooLarge(f"The image has more than {MAX_TILES} strips or tiles.")
+
+
+def check_tiles(data: bytes, max_pixels: int) -> None:
+    """Raise ImageTooLarge for a TIFF whose tiles reach far over its edges: they are decoded whole.
+
+    With their edges they may have twice the pixels that an image may. Raises InvalidImage for a size told twice, or by
+    no whole number: libtiff and Pillow could read two.
+    """
+    order = _order(data)
+    sides: dict[int, int] = {}
+    for entry in _entries(data):
+        if entry.tag not in _SIDES:
+            continue
+        if entry.tag in sides or entry.count != 1 or entry.kind not in _WHOLE:
+            raise InvalidImage("The size of the image or of its tiles is not told by one whole number.")
+        (sides[entry.tag],) = struct.unpack_from(order + _WHOLE[entry.kind], entry.value)
+    pixels = 1
+    for side, tile_side in ((_WIDTH, _TILE_WIDTH), (_HEIGHT, _TILE_HEIGHT)):
+        length, tile = sides.get(side, 0), max(1, sides.get(tile_side, 1))
+        pixels *= -(-length // tile) * tile
+    if pixels > 2 * max_pixels:
+        raise ImageTooLarge(f"The tiles of the image have {pixels} pixels; the limit is {2 * max_pixels}.")
+
+
+def _order(data: bytes) -> str:
+    return "<" if data.startswith(b"II") else ">"
+
+
+def _entries(data: bytes) -> Iterator[_Entry]:
+    """Yield the entries of the first directory, of an ordinary or a big TIFF, as far as there are bytes."""
+    order = _order(data)
+    is_big = b"+" in data[2:4]
+    start, number, entry = ("8xQ", "Q", "HHQ8s") if is_big else ("4xI", "H", "HHI4s")
+    try:
+        (offset,) = struct.unpack_from(order + start, data)
+        (count,) = struct.unpack_from(order + number, data, offset)
+    except (struct.error, OverflowError):
+        return  # it has no directory, as Pillow will find
+    offset += struct.calcsize(order + number)
+    size = struct.calcsize(order + entry)
+    whole = min(count, (len(data) - offset) // size)
+    for fields in struct.iter_unpack(order + entry, data[offset : offset + whole * size]):
+        yield _Entry(*fields)
