@@ -160,7 +160,8 @@ def _check_shard_messages(calls: Sequence[Call], batch_id: str) -> None:
         shard = json.loads(call.text)["shard"]
         alive[shard] += call.is_send - call.is_acknowledgement
         if call.is_acknowledgement and pending.get(shard, True):
-            assert alive[shard] > 0, f"{batch_id}: the last message of shard {shard} was deleted too soon"
+            what = f"{batch_id}: the last message of shard {shard} was deleted too soon"
+            assert alive[shard] > 0, "\n".join([what, *map(_tell, calls)])
 
 
 def _check_other_messages(calls: Sequence[Call], batch_id: str) -> None:
@@ -174,6 +175,12 @@ def _check_other_messages(calls: Sequence[Call], batch_id: str) -> None:
             manifests += call.is_send - call.is_acknowledgement
         if call.is_acknowledgement and call.queue.startswith(("batch-finish", "batch-manifests")):
             assert finishing or manifests or is_over, f"{batch_id}: {call.queue}: deleted too soon"
+
+
+def _tell(call: Call) -> str:
+    """Return a line of what a call did, for whoever has to find out what went wrong."""
+    what = f"{call.begun}-{call.number} {call.method} {call.name} {call.status}"
+    return " ".join(filter(None, [what, call.metadata.get("pending", ""), call.text]))
 
 
 def _is_write(call: Call, pattern: str) -> re.Match[str] | None:

@@ -93,8 +93,9 @@ class Tape:
         self._texts: dict[str, str] = {}
         #: Ids of the messages that a send is known of.
         self._sent: set[str] = set()
-        #: ETags of the blobs that a write is known of.
-        self._etags: set[str] = set()
+        #: Blobs that a write is known of, with the ETag that it gave them. The ETag alone does not tell: Azurite's is
+        #: the millisecond times one of 30,000 numbers.
+        self._versions: set[tuple[str, str]] = set()
         self._next = 0
 
     def about(self, batch_id: str) -> list[Call]:
@@ -126,14 +127,14 @@ class Tape:
 
     def _end_blob(self, call: Call, headers: Mapping[str, str], body: bytes) -> None:
         if call.method == "PUT":
-            etag = headers.get("ETag", "").strip('"')
-            is_news = etag not in self._etags
-            self._etags.add(etag)
+            version = call.name, headers.get("ETag", "").strip('"')
+            is_news = version not in self._versions
+            self._versions.add(version)
             if call.is_whole_write and not is_news:
                 return
         for name, etag, metadata in _shown(call, headers, body):
-            if etag not in self._etags:
-                self._etags.add(etag)
+            if (name, etag) not in self._versions:
+                self._versions.add((name, etag))
                 account = urlsplit(call.target).path.split("/")[1]
                 write = Call("blob", call.upstream, "PUT", f"/{account}/{quote(name)}", metadata, status=201)
                 self._insert(write, since=call.begun)

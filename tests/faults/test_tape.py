@@ -87,3 +87,12 @@ def test_a_send_without_an_answer_stands_before_the_receive_that_shows_it() -> N
 
     assert methods(tape) == [("POST", 201)]
     assert [call.received for call in tape.calls if call.method == "GET"] == [['{"batch_id":"b","shard":0}']]
+
+
+def test_two_blobs_that_azurite_gave_the_same_etag_are_two_writes() -> None:
+    tape = Tape()
+    other = tape.begin("blob", "", "PUT", PART.replace("00000", "00001"), {"x-ms-meta-pending": "0"}, b"")
+    tape.end(other, 201, {"ETag": '"0x1"'}, b"")
+    tape.end(begin_write(tape), 201, {"ETag": '"0x1"'}, b"")
+
+    assert methods(tape) == [("PUT", 201), ("PUT", 201)]
