@@ -98,6 +98,11 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
         raise InvalidImage(f"The bytes are not a readable {name} image.") from exc
 
 
+def preload() -> None:
+    """Import what reads the usual formats; Pillow would do so while the first image waits."""
+    Image.preinit()
+
+
 def _check_size(size: tuple[int, int], settings: ImageSettings) -> None:
     width, height = size
     if max(size) > settings.max_image_side or width * height > settings.max_image_pixels:

@@ -138,8 +138,9 @@ def build(environ: Mapping[str, str]) -> Services:
     own_hosts = [environ[name] for name in _OWN_HOST_VARIABLES if environ.get(name)]
     fetcher = Later(partial(_build_fetcher, chosen, own_hosts))
     late_fetcher = _LateFetcher(fetcher)
-    scoring = Later(partial(_build_scoring, chosen, registry, engine, late_fetcher))
     status_routes, draining = StatusRoutes(registry, served, __version__), Draining()
+    begin_models = partial(_begin_models, status_routes, loading)
+    scoring = Later(partial(_build_scoring, chosen, registry, engine, late_fetcher), begin=begin_models)
     batches = Later(partial(_build_batches, chosen, registry, engine, late_fetcher, draining, own_hosts))
     models = ModelRoutes(registry, chosen.requests)
     routes: dict[str, Handler] = {
@@ -193,6 +194,15 @@ def _build_registry(
         )
     except NotFound as exc:
         raise SettingsError([f"INFERENCE_DEFAULT_MODEL, INFERENCE_WARM_MODELS: {exc.message}"]) from exc
+
+
+async def _begin_models(status_routes: StatusRoutes, loading: ModelLoading) -> None:
+    """Begin to load the configured models, and wait until what they run on is imported.
+
+    onnxruntime makes a session without the interpreter: what else scores is imported meanwhile.
+    """
+    status_routes.warm()
+    await asyncio.to_thread(loading.start)
 
 
 def _build_fetcher(chosen: Settings, own_hosts: list[str]) -> Fetcher:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -34,15 +34,16 @@ class Closable(Protocol):
 
 
 class Later[T]:
-    """One part. `build` imports and constructs it, on a thread."""
+    """One part. `build` imports and constructs it, on a thread, once what `begin` awaits is done."""
 
-    def __init__(self, build: Callable[[], T]) -> None:
+    def __init__(self, build: Callable[[], T], *, begin: Callable[[], Awaitable[None]] | None = None) -> None:
         self._build = build
+        self._begin = begin
         self._building: asyncio.Task[T] | None = None
         self._built: T | None = None
 
     async def get(self) -> T:
-        """Return the part. Raises what its constructor raises, and tries again the next time."""
+        """Return the part. Raises what `begin` or its constructor raises, and tries again the next time."""
         if self._built is None:
             if self._building is None:
                 self._building = asyncio.get_running_loop().create_task(self._build_on_thread())
@@ -58,6 +59,8 @@ class Later[T]:
 
     async def _build_on_thread(self) -> T:
         try:
+            if self._begin is not None:
+                await self._begin()
             self._built = await asyncio.to_thread(self._import_and_build)
         finally:
             self._building = None

@@ -36,6 +36,9 @@ class ModelLoading:
     def __init__(self, chosen: Settings, engine: Engine) -> None:
         self._chosen = chosen
         self._engine = engine
+        #: Held while what loads is imported, and taken before the turn to import: who waits for it here must not wait
+        #: for what is imported next.
+        self._starting = threading.Lock()
         self._lock = threading.Lock()
         self._started: _Started | None = None
         self._is_closed = False
@@ -43,7 +46,7 @@ class ModelLoading:
     def load(self, version: ModelVersion) -> ModelSession:
         """Return a session that may serve. Raises ModelUnavailable, ShuttingDown."""
         version = verified(version)
-        started = self._started or self._start()
+        started = self.start()
         scripts = self._chosen.models.score_scripts
         session = started.load(version, score_scripts=scripts, providers=started.providers)
         started.tuner.offer(session)
@@ -56,18 +59,24 @@ class ModelLoading:
             if self._started is not None:
                 self._started.tuner.close()
 
+    def start(self) -> _Started:
+        """Import and make what the first load needs, unless that is done. Raises ShuttingDown."""
+        if self._started is not None:
+            return self._started
+        with self._starting:
+            return self._started or self._start()
+
     def _start(self) -> _Started:
         with importing():
             from inference.models.loading import load_ready_session
             from inference.models.runtime import choose_providers, name_runtime
 
+        wanted = self._chosen.engine
+        providers = choose_providers(wanted.execution_providers)
+        plans = PlanCache(wanted.plan_cache, name_runtime(providers))
         with self._lock:
             if self._is_closed:
                 raise ShuttingDown
-            if self._started is None:
-                wanted = self._chosen.engine
-                providers = choose_providers(wanted.execution_providers)
-                plans = PlanCache(wanted.plan_cache, name_runtime(providers))
-                tuner = Tuner(cast("TuningMode", wanted.tuning), self._engine.cores, plans, self._engine.is_quiet)
-                self._started = _Started(load_ready_session, providers, tuner)
+            tuner = Tuner(cast("TuningMode", wanted.tuning), self._engine.cores, plans, self._engine.is_quiet)
+            self._started = _Started(load_ready_session, providers, tuner)
             return self._started

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from inference.engine import Engine
 from inference.http.score import ScoreRoutes
+from inference.image import preload
 from inference.models.registry import ModelRegistry
 from inference.scorer import Fetches, Scorer
 from inference.services.later import Surface
@@ -14,7 +15,8 @@ from inference.settings import Settings
 
 
 def build_scoring(chosen: Settings, registry: ModelRegistry, engine: Engine, fetcher: Fetches) -> Surface:
-    """Build the routes that score."""
+    """Build the routes that score, ready for a first image."""
+    preload()
     scorer = build_scorer(chosen, registry, engine, fetcher)
     return Surface({"score": ScoreRoutes(scorer, engine, chosen.requests).score})
 

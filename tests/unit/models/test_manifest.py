@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from inference.errors import ModelUnavailable
+from inference.models import manifest
 from inference.models.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -55,6 +56,15 @@ def test_writing_a_manifest_again_changes_nothing_and_leaves_nothing_behind(vers
 
     assert first == second
     assert sorted(path.name for path in version.parent.rglob("*")) == ["1", "labels.txt", "manifest.json", "model.onnx"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 6, 7, 8])
+def test_files_of_any_length_are_hashed_whole(version: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    content = bytes(range(size))
+    (version / "model.onnx").write_bytes(content)
+    monkeypatch.setattr(manifest, "_PIECE_BYTES", 3)
+
+    assert compute_manifest(version).files["model.onnx"].sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_untouched_files_are_verified(version: Path) -> None:

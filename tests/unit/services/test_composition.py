@@ -16,6 +16,7 @@ from inference.models.repository import ModelVersion
 from inference.models.session import ModelSession
 from inference.services import composition
 from inference.services.composition import Services
+from inference.services.later import Surface
 from tests.unit.models.published import pixels_as_logits, write_version
 
 
@@ -138,6 +139,35 @@ async def test_models_whose_loads_do_not_end_hold_up_no_other_model(
     finally:
         may_end.set()
         await asyncio.gather(*waiting)
+        await built.close()
+
+
+async def test_a_model_is_loaded_while_what_else_scores_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_version(tmp_path, pixels_as_logits(), name="tiny")
+    has_loaded = threading.Event()
+
+    def load(version: ModelVersion, **options: Any) -> ModelSession:
+        has_loaded.set()
+        return load_ready_session(version, **options)
+
+    def build_scoring(*_: object) -> Surface:
+        assert has_loaded.wait(30)  # it holds the turn to import
+        return Surface({})
+
+    monkeypatch.setattr(loading, "load_ready_session", load)
+    monkeypatch.setattr(composition, "_build_scoring", build_scoring)
+    environ = {
+        "INFERENCE_MODEL_REPOSITORY": str(tmp_path),
+        "INFERENCE_DEFAULT_MODEL": "tiny",
+        "OTEL_SDK_DISABLED": "true",
+    }
+    built = composition.build(environ)
+    try:
+        await built.scoring.get()
+        assert (await built.registry.get("tiny")).version.name == "tiny"
+    finally:
         await built.close()
 
 

@@ -82,3 +82,26 @@ async def test_a_part_waits_for_what_other_threads_import() -> None:
         building = asyncio.create_task(part.get())
         assert not await asyncio.to_thread(builder.began.wait, 0.05)
     assert await building == "part"
+
+
+async def test_a_part_is_built_when_what_it_begins_with_is_done() -> None:
+    builder = Builder()
+    builder.may_end.set()
+    failures = [OSError("not yet")]
+    done = asyncio.Event()
+
+    async def begin() -> None:
+        if failures:
+            raise failures.pop()
+        await done.wait()
+
+    part = Later(builder.build, begin=begin)
+    with pytest.raises(OSError, match="not yet"):
+        await part.get()
+    building = asyncio.create_task(part.get())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not builder.began.is_set()
+    done.set()
+
+    assert (await building, builder.builds) == ("part", 1)
