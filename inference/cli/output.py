@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,30 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 
 
 def write_chunks(chunks: Iterable[bytes], path: Path | None) -> None:
-    """Write bytes as they come to `path`, or to stdout."""
+    """Write bytes as they come to stdout, or to `path`; a file is there, or replaced, once all of it has come."""
     if path is None:
-        for chunk in chunks:
-            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.writelines(chunks)
         sys.stdout.buffer.flush()
         return
+    if path.exists() and not path.is_file():  # a pipe or a device
+        _write(chunks, path)
+        return
+    target = path.resolve()
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        _write(chunks, partial)
+        partial.replace(target)
+    except BaseException as exc:
+        if isinstance(exc, OSError) and exc.filename is not None:
+            exc.filename = str(path)  # the name that its user gave
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def _write(chunks: Iterable[bytes], path: Path) -> None:
     with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
+        file.writelines(chunks)
 
 
 @contextmanager
