@@ -1,6 +1,7 @@
 """Parts are imported one at a time, and nothing is searched for garbage meanwhile."""
 
 import gc
+import sys
 import threading
 
 import pytest
@@ -16,6 +17,13 @@ def test_nothing_is_collected_within_and_all_is_afterwards() -> None:
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_other_threads_get_the_interpreter_sooner_within() -> None:
+    before = sys.getswitchinterval()
+    with importing(), importing():
+        assert sys.getswitchinterval() < before
+    assert sys.getswitchinterval() == before
 
 
 def test_what_is_alive_meanwhile_can_be_collected_later() -> None:
