@@ -56,10 +56,6 @@ class ModelRepository:
         models = {name: self._survey_model(name) for name in sorted(_folders(self._folder, is_model_name))}
         return Catalog({name: model for name, model in models.items() if model.releases or model.problem})
 
-    def names(self) -> list[str]:
-        """Return the models that have a published version. Raises ModelUnavailable when the folder cannot be read."""
-        return list(self.survey().models)
-
     def versions(self, name: str) -> list[str]:
         """Return the published versions of a model, lowest first. Raises ModelNotFound, ModelUnavailable."""
         model = self._find(name)
