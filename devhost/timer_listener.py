@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 from devhost.cron import parse_schedule
 from devhost.functions import Function
-from devhost.invoker import Occasion
+from devhost.invoker import Invoke, Occasion
 from devhost.messages import Outcome, Value
 
 _TIME_SPAN = re.compile(r"^(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})$")
 
 NextOccurrence = Callable[[datetime], datetime]
-Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 
 
 def parse_timer(expression: str) -> NextOccurrence:
