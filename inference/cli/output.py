@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
         print(f"{name:<{width}}  {_printable(value)}")
 
 
-def write_chunks(chunks: Iterable[bytes], path: Path | None) -> None:
-    """Write bytes as they come to `path`, or to stdout."""
+def write_chunks(chunks: Iterator[bytes], path: Path | None) -> None:
+    """Write bytes as they come to `path`, or to stdout. A refusal, which comes before the first ones, makes no file."""
+    chunks = chain([next(chunks, b"")], chunks)
     if path is None:
         for chunk in chunks:
             sys.stdout.buffer.write(chunk)
