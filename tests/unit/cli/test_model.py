@@ -40,3 +40,10 @@ def test_shown_model_names_its_canary_and_the_share_that_it_takes(onnxfn: Progra
     lines = onnxfn("model", "show", "digits").out.splitlines()
     assert "canary    2 takes 0.05 of the requests" in [line.rstrip() for line in lines]
     assert "canary" not in onnxfn("model", "show", "digits").out
+
+
+def test_an_empty_name_is_not_taken_for_the_list_of_models(onnxfn: Program, service: Service) -> None:
+    done = onnxfn("model", "show", "")
+
+    assert (done.code, done.err) == (2, "onnxfn: An empty name names nothing.\n")
+    assert not service.calls
