@@ -28,8 +28,6 @@ from inference.models.catalog import (
 )
 from inference.models.manifest import MANIFEST_NAME, FileStamp, read_manifest_bytes
 
-__all__ = ["ModelRepository", "ModelVersion", "parse_reference"]
-
 
 class ModelVersion(Struct, frozen=True):
     """One published version of a model: where it lies, and the sha256 of the manifest that vouches for it."""

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
+from inference.models.catalog import parse_reference
 from inference.models.manifest import MANIFEST_NAME
-from inference.models.repository import ModelRepository, parse_reference
+from inference.models.repository import ModelRepository
 from tests.unit.models.published import pixels_as_logits, write_version
 
 
