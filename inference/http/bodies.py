@@ -188,7 +188,7 @@ def _read_object(text: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise InvalidRequest("parameters: Input should be an object in JSON.")
+        raise InvalidRequest("parameters: expected an object in JSON.")
     return value
 
 
