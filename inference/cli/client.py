@@ -150,8 +150,9 @@ class Route:
         self._segments = segments
 
     def __str__(self) -> str:
-        if not all(self._segments):
-            raise WrongCall("An empty name names nothing.")
+        for segment in self._segments:
+            if segment in {"", ".", ".."}:  # a url drops them, and what is left is another route
+                raise WrongCall(f"{segment!r} names nothing.")
         return "".join(f"/{quote(segment, safe='')}" for segment in self._segments)
 
 
