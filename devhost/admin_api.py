@@ -198,7 +198,7 @@ def make_manual_occasion(function: Function, text: str, url: str) -> Occasion:
     """Make a trigger value of the `input` of POST /admin/functions/NAME."""
     now = datetime.now(UTC)
     if function.trigger.type == "timerTrigger":
-        return make_timer_occasion(None, now, is_past_due=False)
+        return make_timer_occasion(None, now)
     if function.trigger.type == "httpTrigger":
         request = {"method": "POST", "url": url, "headers": {}, "params": {}, "query": {}, "body": text.encode()}
         return Occasion(Value("http", request))

@@ -27,9 +27,14 @@ _LISTENING = re.compile(r"Azurite (\w+) service (?:is )?successfully listen(?:s|
 _SERVICES = ("Blob", "Queue", "Table")
 
 
-def is_listening(port: int, host: str = "127.0.0.1") -> bool:
-    """Say whether something accepts connections on a port."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+def is_development_storage(connection_string: str) -> bool:
+    """Say whether a connection string means Azurite on its default ports; the real host takes it in any case."""
+    return connection_string.strip().rstrip(";").lower() == "usedevelopmentstorage=true"
+
+
+def is_listening(port: int) -> bool:
+    """Say whether something on this machine accepts connections on a port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 

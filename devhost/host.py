@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devhost import console
-from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
+from devhost.azurite import (
+    BLOB_PORT,
+    QUEUE_PORT,
+    TABLE_PORT,
+    Azurite,
+    find_executable,
+    is_development_storage,
+    is_listening,
+)
 from devhost.ending_signals import ending_signals
 from devhost.errors import HostNotRunning
 from devhost.functions import Function, read_functions
@@ -108,8 +116,7 @@ class Host:
             loop.add_signal_handler(number, on_signal)
 
     def _launch_storage(self) -> None:
-        connection = self._options.settings.get("AzureWebJobsStorage", "")
-        if connection.strip().rstrip(";").lower() != "usedevelopmentstorage=true":
+        if not is_development_storage(self._options.settings.get("AzureWebJobsStorage", "")):
             return
         if is_listening(BLOB_PORT) and is_listening(QUEUE_PORT):
             return

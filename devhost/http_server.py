@@ -4,7 +4,7 @@ The admin API and the landing page are other modules'; a request that no functio
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from devhost import console
@@ -13,7 +13,7 @@ from devhost.cors import CorsPolicy
 from devhost.errors import HostNotRunning
 from devhost.functions import Function
 from devhost.http_messages import BodyTooLarge, Handler, Request, Response, text_response
-from devhost.invoker import Occasion
+from devhost.invoker import Invoke, Occasion
 from devhost.keys import Keys
 from devhost.messages import Outcome, Value
 from devhost.routing import Match, Router
@@ -23,8 +23,6 @@ DEFAULT_BODY_LIMIT_BYTES = 104_857_600
 
 #: Kestrel refuses to send anything else in a header.
 _SENDABLE_HEADER = re.compile(r"[\t\x20-\x7e]*\Z")
-
-Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 
 
 class FunctionsHandler:

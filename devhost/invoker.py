@@ -6,7 +6,7 @@ It knows nothing of HTTP or queues; a trigger calls it and acts on the outcome.
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -31,6 +31,10 @@ class Occasion(Struct, frozen=True):
     trace_parent: str = ""
     trace_state: str = ""
     reason: str = "This function was programmatically called via the host APIs."
+
+
+#: Runs a function on an occasion, as `Invoker.invoke` does.
+type Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 
 
 class Invoker:

@@ -23,14 +23,13 @@ class QueueListener:
         options: QueueOptions,
         *,
         lease_seconds: int = LEASE_SECONDS,
-        backoff: PollingBackoff | None = None,
         sleep: Sleep = sleep_until_set,
     ) -> None:
         self._queue = queue
         self._processor = processor
         self._options = options
         self._lease_seconds = lease_seconds
-        self._backoff = backoff or PollingBackoff(options.max_polling_interval_seconds)
+        self._backoff = PollingBackoff(options.max_polling_interval_seconds)
         self._sleep = sleep
         self._processing: set[asyncio.Task[None]] = set()
         self._queue_exists = False

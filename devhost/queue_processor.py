@@ -5,11 +5,10 @@ The steps are those of the Storage extension's QueueProcessor and UpdateQueueMes
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from azure.core.exceptions import AzureError
@@ -18,7 +17,7 @@ from devhost import console
 from devhost.binding_expressions import json_properties
 from devhost.functions import Function
 from devhost.host_json import QueueOptions
-from devhost.invoker import Occasion
+from devhost.invoker import Invoke, Occasion
 from devhost.messages import Outcome, Value
 from devhost.queue_messages import MessageGone, MessageQueue, ReceivedMessage
 from devhost.waiting import Sleep, sleep_until_set
@@ -32,8 +31,6 @@ MINIMUM_RENEWAL_SHARE = 0.1
 
 #: What Convert.FromBase64String passes over: `base64 < file` ends with a line feed, and breaks long lines.
 _BASE64_SPACE = re.compile(r"[ \t\r\n]+")
-
-Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 
 
 class QueueProcessor:
@@ -78,7 +75,7 @@ class QueueProcessor:
             return message.text.encode()
         try:
             return base64.b64decode(_BASE64_SPACE.sub("", message.text), validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             return None
 
     async def _invoke_renewing(self, message: ReceivedMessage, body: bytes) -> Outcome:

@@ -10,18 +10,13 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from devhost.azurite import is_development_storage
 from devhost.errors import ConfigurationError
 
 DEFAULT_CONNECTION = "AzureWebJobsStorage"
 
-#: What `UseDevelopmentStorage=true` stands for: the emulator's well-known account and its default ports.
-DEVELOPMENT_STORAGE = (
-    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
-    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
-    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
-    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
-    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
-)
+#: The one spelling that the Python clients know.
+_DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
 #: Three more tries within a few seconds, as the .NET client's defaults; the Python client's first wait is 15 seconds.
 _RETRIES: Mapping[str, Any] = {"initial_backoff": 0, "increment_base": 1, "random_jitter_range": 1, "retry_total": 3}
@@ -64,7 +59,8 @@ class StorageClients:
         text = self._setting(connection)
         if text is not None:
             try:
-                return service.from_connection_string(expand_development_storage(text), **_RETRIES)
+                known = _DEVELOPMENT_STORAGE if is_development_storage(text) else text
+                return service.from_connection_string(known, **_RETRIES)
             except ValueError as error:  # its text never quotes the connection string
                 raise ConfigurationError(f"The app setting {connection} is no connection string: {error}") from None
         uri = self._setting(f"{connection}__{kind}ServiceUri")
@@ -88,10 +84,3 @@ class StorageClients:
     def _setting(self, name: str) -> str | None:
         """Look a connection up as the host does: its own name first, then with the prefix AzureWebJobs."""
         return self._settings.get(name) or self._settings.get(f"AzureWebJobs{name}") or None
-
-
-def expand_development_storage(connection_string: str) -> str:
-    """Replace `UseDevelopmentStorage=true`, which the Python clients do not know."""
-    if connection_string.strip().rstrip(";").lower() == "usedevelopmentstorage=true":
-        return DEVELOPMENT_STORAGE
-    return connection_string

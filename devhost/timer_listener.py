@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 from devhost.cron import parse_schedule
 from devhost.functions import Function
-from devhost.invoker import Occasion
+from devhost.invoker import Invoke, Occasion
 from devhost.messages import Outcome, Value
 
 _TIME_SPAN = re.compile(r"^(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})$")
 
 NextOccurrence = Callable[[datetime], datetime]
-Invoke = Callable[[Function, Occasion], Awaitable[Outcome]]
 
 
 def parse_timer(expression: str) -> NextOccurrence:
@@ -71,22 +70,22 @@ class TimerListener:
 
     async def _run_on_schedule(self) -> None:
         if self._run_on_startup:
-            await self._fire(self._next_occurrence(self._now()), is_past_due=False)
+            await self._fire(self._next_occurrence(self._now()))
         while True:
             due = self._next_occurrence(self._now())
             while (remaining := (due - self._now()).total_seconds()) > 0:
                 await self._sleep(remaining)
-            await self._fire(self._next_occurrence(due), is_past_due=False)
+            await self._fire(self._next_occurrence(due))
 
-    async def _fire(self, following: datetime, *, is_past_due: bool) -> None:
-        occasion = make_occasion(self._last, following, is_past_due=is_past_due)
+    async def _fire(self, following: datetime) -> None:
+        occasion = make_occasion(self._last, following)
         self._last = self._now()
         self._run = asyncio.ensure_future(self._invoke(self._function, occasion))
         # Shielded: stopping ends the schedule, never a run that has begun.
         await asyncio.shield(self._run)
 
 
-def make_occasion(last: datetime | None, following: datetime, *, is_past_due: bool) -> Occasion:
+def make_occasion(last: datetime | None, following: datetime) -> Occasion:
     """Make the trigger value of one run, in the shape of the real host's TimerInfo."""
     never = "0001-01-01T00:00:00+00:00"
     status: Mapping[str, str] = {
@@ -94,5 +93,5 @@ def make_occasion(last: datetime | None, following: datetime, *, is_past_due: bo
         "LastUpdated": last.isoformat() if last else never,
         "Next": following.isoformat(),
     }
-    info = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": is_past_due}
+    info = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": False}
     return Occasion(Value("json", json.dumps(info)), reason=f"Timer fired at {datetime.now(UTC).isoformat()}")

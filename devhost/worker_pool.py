@@ -62,10 +62,6 @@ class WorkerPool:
         self._keepers = [asyncio.create_task(self._keep_one_alive()) for _ in range(self._size)]
 
     @property
-    def in_flight(self) -> int:
-        return sum(worker.channel.in_flight for worker in self._workers)
-
-    @property
     def pids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 

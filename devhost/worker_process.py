@@ -34,10 +34,6 @@ class WorkerChannel(FrameProtocol):
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._number = 0
 
-    @property
-    def in_flight(self) -> int:
-        return len(self._waiting)
-
     async def invoke(self, invocation: Invocation) -> Outcome:
         """Send an invocation and wait for its outcome. Raises WorkerLost when the worker dies first."""
         if self.closed.done():

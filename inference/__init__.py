@@ -1,4 +1,4 @@
-"""The product: image inference behind an HTTP route and a queue, on one cached ONNX model."""
+"""The product: images and texts scored with ONNX models, over HTTP and from queues."""
 
 import os
 

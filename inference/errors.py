@@ -6,7 +6,7 @@ It knows nothing of HTTP: statuses are a table in `inference.http.statuses`.
       + InvalidRequest              the caller's fault: invalid_request
       |   - InvalidManifest · InvalidMessage · PayloadTooLarge · TooManyInputs · UnsupportedMediaType
       + NotFound
-      |   - ModelNotFound · ModelVersionNotFound · BatchNotFound · DeadLetterNotFound · ManifestNotFound
+      |   - ModelNotFound · ModelVersionNotFound · BatchNotFound · ManifestNotFound
       + BatchConflict
       + ItemRejected                this image or url can never be scored
       |   - InvalidImage · UnsupportedImage · ImageTooLarge · InvalidText · UrlNotAllowed
@@ -106,12 +106,6 @@ class BatchNotFound(NotFound):
     """There is no such batch."""
 
     code = "batch_not_found"
-
-
-class DeadLetterNotFound(NotFound):
-    """There is no such dead letter."""
-
-    code = "deadletter_not_found"
 
 
 class ManifestNotFound(NotFound):

@@ -19,11 +19,11 @@ from inference.engine import Engine, Permit
 from inference.engine.batching import Batcher
 from inference.engine.termination import Termination
 from inference.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, InvalidRequest
+from inference.models.catalog import parse_reference
 from inference.models.encoded_image import prepare_image
 from inference.models.geometry import Frame
 from inference.models.postprocess import check_parameters, postprocess
 from inference.models.registry import ModelRegistry
-from inference.models.repository import parse_reference
 from inference.models.rows import join_rows, split_rows
 from inference.models.script import ScriptSession
 from inference.models.session import ModelSession

@@ -433,7 +433,7 @@ class CallbackSettings(_Group, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """All groups; only `inference.wiring` sees them together."""
+    """All groups; only `inference.services` sees them together."""
 
     storage: StorageSettings = field(default_factory=StorageSettings)
     models: ModelSettings = field(default_factory=ModelSettings)

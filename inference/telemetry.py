@@ -1,6 +1,6 @@
 """Names of spans, metrics and attributes, and the one way to record a stage.
 
-It refuses to choose an exporter: `inference.wiring` configures the SDK from the standard OTEL_ settings. With none
+It refuses to choose an exporter: `inference.exporters` configures the SDK from the standard OTEL_ settings. With none
 configured, OpenTelemetry's no-op implementations make every call here cost next to nothing; a trace has an id even so.
 
 Labels of metrics are low in cardinality (model, version, stage, code, door); urls and item ids go on spans only,

@@ -35,20 +35,26 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """Give the connection string of an account that no other test uses, in one running Azurite.
-
-    Two hosts on one account would take each other's messages. Without Azurite tests skip, in CI they fail.
-    """
+def azurite_executable() -> Path:
+    """The Azurite program; without it tests skip, in CI they fail."""
     executable = Path(os.environ.get("AZURITE_BIN") or _REPOSITORY / "node_modules/.bin/azurite")
     if not executable.exists():
         if os.environ.get("CI"):
             pytest.fail("Azurite is not installed, and CI must not pass without it")
         pytest.skip("Azurite is not installed: run make setup")
+    return executable
+
+
+@pytest.fixture(scope="session")
+def new_account(tmp_path_factory: pytest.TempPathFactory, azurite_executable: Path) -> Iterator[Callable[[], str]]:
+    """Give the connection string of an account that no other test uses, in one running Azurite.
+
+    Two hosts on one account would take each other's messages.
+    """
     names = [f"account{number:03d}" for number in range(_ACCOUNTS)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AZURITE_ACCOUNTS", ";".join(f"{name}:{ACCOUNT_KEY}" for name in names))
-        azurite = Azurite(tmp_path_factory.mktemp("azurite"), executable=executable)
+        azurite = Azurite(tmp_path_factory.mktemp("azurite"), executable=azurite_executable)
         azurite.start()
     unused = iter(names)
     try:

@@ -248,15 +248,6 @@ class FakeBlobStore:
         for properties in found:
             yield properties
 
-    async def folders(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the folder names that follow `prefix`, in name order."""
-        call = await self._enter("folders", prefix)
-        rests = (name.removeprefix(prefix) for name in self._blobs if name.startswith(prefix))
-        found = sorted({rest.partition("/")[0] for rest in rests if "/" in rest})
-        self._storage.after_call(call)
-        for folder in found:
-            yield folder
-
     async def delete(self, name: str) -> None:
         """Delete the blob; one that is not there is no error."""
         call = await self._enter("delete", name)

@@ -8,7 +8,6 @@ cannot decode to the poison queue before any of our code runs, with no reason an
 from __future__ import annotations
 
 import base64
-import binascii
 
 
 def decode_text(text: bytes) -> bytes:
@@ -19,5 +18,5 @@ def decode_text(text: bytes) -> bytes:
     """
     try:
         return base64.b64decode(b"".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return text

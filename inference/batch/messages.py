@@ -20,7 +20,7 @@ from inference.schema import Misfit, Record, Table, read, read_table
 
 VERSION: Literal[1] = 1
 
-#: Nesting that `parameters` may have; deeper is an attack or a mistake (safety.md §5).
+#: Nesting that `parameters` may have; deeper is an attack or a mistake.
 _MAX_DEPTH = 20
 #: Of a whole number that orjson can write again, or of one less and a minus.
 _MAX_DIGITS = 20

@@ -179,12 +179,8 @@ def decode(line: bytes) -> Row:
     )
 
 
-def public(row: Row) -> dict[str, Any]:
-    """Return what the contract promises of a row."""
-    return _public(row)
-
-
 def _public(row: Row) -> dict[str, Any]:
+    """Return what the contract promises of a row."""
     value: dict[str, Any] = {"index": row.index, "id": row.id, "url": row.url, "status": row.status.value}
     if row.status is RowStatus.SUCCEEDED:
         value |= {"model": row.model, "version": row.version, "predictions": row.predictions}

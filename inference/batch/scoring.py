@@ -54,11 +54,6 @@ class Outcomes(Struct):
         if not isinstance(failure, InferenceError):
             telemetry.count_bug("batch.score")
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing came out at all."""
-        return not self.predictions and not self.failures
-
 
 class ShardScoring(Struct, frozen=True):
     """Scores items of one shard at a time."""

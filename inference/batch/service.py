@@ -170,9 +170,14 @@ class BatchService:
         """Return the statuses of the newest batches, the newest first."""
         return await self._statuses.list(limit)
 
-    def results(self, batch_id: str, *, is_table: bool = False) -> AsyncIterator[bytes]:
+    async def results(self, batch_id: str, *, is_table: bool = False) -> AsyncIterator[bytes]:
         """Yield the results as JSON Lines, or as CSV. Raises BatchNotFound, NotFound before the first chunk."""
-        return self._results(batch_id, is_table=is_table)
+        if not layout.is_batch_id(batch_id) or await self._records.find(batch_id) is None:
+            # One that was accepted and waits to be expanded, or was refused then, is a batch too, without results.
+            await self.status(batch_id)
+        read = read_table if is_table else read_results
+        async for chunk in read(self._stores.results, batch_id):
+            yield chunk
 
     async def cancel(self, batch_id: str) -> BatchStatus:
         """End a batch: items that were not scored end as failed, and can be replayed. Raises BatchNotFound."""
@@ -200,14 +205,6 @@ class BatchService:
     def export(self, wanted: DeadLetterFilter) -> AsyncIterator[bytes]:
         """Yield failed items as a manifest, with the urls as they were submitted."""
         return self._operations.export(wanted)
-
-    async def _results(self, batch_id: str, *, is_table: bool) -> AsyncIterator[bytes]:
-        if not layout.is_batch_id(batch_id) or await self._records.find(batch_id) is None:
-            # One that was accepted and waits to be expanded, or was refused then, is a batch too, without results.
-            await self.status(batch_id)
-        read = read_table if is_table else read_results
-        async for chunk in read(self._stores.results, batch_id):
-            yield chunk
 
     def _poison_handler(self, queue: str) -> DeliveryHandler:
         async def handle(delivery: Delivery) -> None:

@@ -55,7 +55,7 @@ class BatchStatus(Struct, frozen=True):
 
 
 def links(batch_id: str) -> dict[str, str]:
-    """Return where more of a batch can be asked, relative to the API's root."""
+    """Return where more of a batch can be asked: paths on this host."""
     return {
         "status": f"/api/batches/{batch_id}",
         "results": f"/api/batches/{batch_id}/results",

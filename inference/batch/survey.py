@@ -147,7 +147,6 @@ class Ended(Struct, frozen=True):
     failed: int
     ended_at: str
     errors: dict[str, Any]
-    etag: str
 
     @classmethod
     def of(cls, properties: BlobProperties) -> Self:
@@ -161,5 +160,4 @@ class Ended(Struct, frozen=True):
             failed=int(metadata["failed"]),
             ended_at=metadata["ended_at"],
             errors=orjson.loads(metadata["errors"]),
-            etag=properties.etag,
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inference.cli.options import DEFAULT_URL, JsonOption, KeyOption, ModelOption, UrlOption
+from inference.cli.options import DEFAULT_URL, JsonOption, KeyOption, ModelOption, OutputOption, UrlOption
 
 if TYPE_CHECKING:
     from inference.cli.client import Client
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Manifests of many images: submit, watch, results.", no_args_is_help=True)
 
 BatchArgument = Annotated[str, typer.Argument(metavar="BATCH_ID", show_default=False)]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; stdout by default.")
-]
 
 
 @app.command()
@@ -114,9 +109,8 @@ def results(
         raise WrongCall(f"--format {format!r} is neither jsonl nor csv.")
     if json and format != "jsonl":
         raise WrongCall("--json and --format csv exclude each other.")
-    chunks = Client(url, key).stream(str(Route("batches", batch_id, "results")), {"format": format})
-    first = next(chunks, b"")  # a refusal comes before a file is made
-    write_chunks(chain([first], chunks), output)
+    route = str(Route("batches", batch_id, "results"))
+    write_chunks(Client(url, key).stream(route, {"format": format}), output)
 
 
 @app.command()

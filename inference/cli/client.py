@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from ipaddress import ip_address
-from typing import Any, Self, cast
+from typing import Any, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import (
@@ -149,12 +149,10 @@ class Route:
     def __init__(self, *segments: str) -> None:
         self._segments = segments
 
-    def __truediv__(self, segment: str) -> Self:
-        return type(self)(*self._segments, segment)
-
     def __str__(self) -> str:
-        if not all(self._segments):
-            raise WrongCall("An empty name names nothing.")
+        for segment in self._segments:
+            if segment in {"", ".", ".."}:  # a url drops them, and what is left is another route
+                raise WrongCall(f"{segment!r} names nothing.")
         return "".join(f"/{quote(segment, safe='')}" for segment in self._segments)
 
 

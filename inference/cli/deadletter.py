@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from itertools import chain, islice
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inference.cli.options import DEFAULT_URL, DryRunOption, IdleDryRunOption, JsonOption, KeyOption, UrlOption
+from inference.cli.options import (
+    DEFAULT_URL,
+    DryRunOption,
+    IdleDryRunOption,
+    JsonOption,
+    KeyOption,
+    OutputOption,
+    UrlOption,
+)
 from inference.cli.selection import Selection, takes_selection
 
 if TYPE_CHECKING:
@@ -125,9 +132,7 @@ def purge(
 @takes_selection
 def export(
     chosen: Selection,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; stdout by default.")
-    ] = None,
+    output: OutputOption = None,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     _json: JsonOption = False,
@@ -136,9 +141,7 @@ def export(
     from inference.cli.client import Client
     from inference.cli.output import write_chunks
 
-    chunks = Client(url, key).stream("/deadletters/export", chosen.parameters())
-    first = next(chunks, b"")  # a refusal comes before a file is made
-    write_chunks(chain([first], chunks), output)
+    write_chunks(Client(url, key).stream("/deadletters/export", chosen.parameters()), output)
 
 
 def _read(client: Client, chosen: Selection) -> Iterator[dict[str, Any]]:

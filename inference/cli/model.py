@@ -72,12 +72,10 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a model that the service has, loading it first: versions, task, and the plan that its runs follow."""
-    from urllib.parse import quote
-
-    from inference.cli.client import Client
+    from inference.cli.client import Client, Route
     from inference.cli.output import print_json, print_table
 
-    model = Client(url, key).read_json(f"/models/{quote(name, safe='')}")
+    model = Client(url, key).read_json(str(Route("models", name)))
     if json:
         print_json(model)
         return

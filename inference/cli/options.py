@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ SinceOption = Annotated[
     typer.Option("--since", metavar="TIME", help="Only those since then: 2026-05-01, 2026-05-01T12:00Z, 90m, 6h, 2d."),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; stdout by default.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
 #: Of commands that only look, so that a replay becomes a look at what it means by one other word.
 IdleDryRunOption = Annotated[

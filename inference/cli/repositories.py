@@ -19,7 +19,7 @@ from inference.errors import InferenceError, NotFound, SettingsError
 from inference.models.location import is_url
 from inference.models.opening import CacheChoice, open_container, open_source
 from inference.models.source import ModelSource
-from inference.settings import StorageSettings
+from inference.settings import ModelSettings, StorageSettings
 from inference.storage import BlobStore
 
 _UNBOUNDED = 1 << 62
@@ -27,7 +27,7 @@ _UNBOUNDED = 1 << 62
 
 def choose_repository(given: str | None) -> str:
     """Return the repository that a command means: its option, else the service's setting, else the samples."""
-    return given or os.environ.get("INFERENCE_MODEL_REPOSITORY") or "samples/models"
+    return given or os.environ.get("INFERENCE_MODEL_REPOSITORY") or ModelSettings().repository
 
 
 def require_folder(repository: str) -> Path:

@@ -21,9 +21,10 @@ from inference.batch.messages import ManifestMessage, read_json
 from inference.cli.failure import WrongCall
 from inference.cli.output import progress_bytes
 from inference.errors import InvalidManifest
+from inference.settings import RequestLimits
 
 #: What the service takes in one request unless INFERENCE_MAX_BODY_BYTES says otherwise; storage has no such limit.
-MAX_HTTP_BYTES = 64 * 1024 * 1024
+MAX_HTTP_BYTES = RequestLimits().max_body_bytes
 _CHUNK_BYTES = 1024 * 1024
 
 type Options = dict[str, Any]

@@ -89,7 +89,10 @@ class Timing(Struct, frozen=True):
 
 
 def default_plan(cores: int) -> ExecutionPlan:
-    """Return what is safe for every model: one thread a run, as many runs as cores (facts: `docs/decisions`)."""
+    """Return what is safe for every model: one thread a run, as many runs as cores.
+
+    docs/decisions/execution-plan.md tells why.
+    """
     return ExecutionPlan(threads=1, parallel=cores, max_batch=1, idle_threads=1, spinning=False, origin="default")
 
 

@@ -14,7 +14,7 @@ import aiohttp
 from msgspec import Struct
 
 from inference.errors import UrlNotAllowed
-from inference.fetch.client import DNS_TIMEOUT_SECONDS, GuardedClient
+from inference.fetch.client import GuardedClient
 from inference.fetch.outcomes import read_retry_after
 from inference.fetch.resolver import Resolver
 from inference.fetch.url import Target
@@ -45,14 +45,11 @@ class Poster:
         resolver: Resolver | None = None,
         own_hosts: Iterable[str] = (),
         tls: ssl.SSLContext | None = None,
-        dns_timeout_seconds: float = DNS_TIMEOUT_SECONDS,
     ) -> None:
         """Connect to nothing yet; all but `allow` as for `Fetcher`."""
         self._timeout_seconds = limits.timeout_seconds
         self._allow = tuple(allow)
-        self._client = GuardedClient(
-            limits, resolver=resolver, own_hosts=own_hosts, tls=tls, dns_timeout_seconds=dns_timeout_seconds
-        )
+        self._client = GuardedClient(limits, resolver=resolver, own_hosts=own_hosts, tls=tls)
 
     def check(self, url: str) -> None:
         """Raise UrlNotAllowed where `post` would without asking anyone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Annotated, Any
@@ -189,7 +188,7 @@ def _read_object(text: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise InvalidRequest("parameters: Input should be an object in JSON.")
+        raise InvalidRequest("parameters: expected an object in JSON.")
     return value
 
 
@@ -219,5 +218,5 @@ def _check_count(count: int, limits: RequestLimits) -> None:
 def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise InvalidRequest("data is not base64.") from None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from inference.errors import InferenceError, ModelUnavailable
 from inference.http.messages import Request, Response, json_response
 from inference.http.statuses import status_of
+from inference.models.catalog import parse_reference
 from inference.models.registry import ModelRegistry
-from inference.models.repository import parse_reference
 
 if TYPE_CHECKING:
     from inference.models.session import ModelSession

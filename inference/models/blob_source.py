@@ -64,14 +64,12 @@ class BlobSource:
         executor: Executor,
         *,
         on_close: Callable[[], Awaitable[None]] = _do_nothing,
-        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._blobs = blobs
         self._prefix = prefix
         self._cache = cache
         self._executor = executor
         self._on_close = on_close
-        self._on_bytes = on_bytes
         #: The content of each `serving.toml`, by name and ETag: read again only when it was written again.
         self._serving: dict[tuple[str, str], bytes | None] = {}
 
@@ -182,7 +180,6 @@ class BlobSource:
             with _reading(path.name):
                 async for chunk in self._blobs.stream(name):
                     await self._on_thread(functools.partial(file.write, chunk))
-                    self._on_bytes(len(chunk))
             return file.finish()
 
     def _name(self, release: Release, file: str) -> str:

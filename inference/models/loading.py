@@ -51,18 +51,11 @@ def read_model_signature(version: ModelVersion) -> Signature:
 
 
 def load_session(
-    version: ModelVersion,
-    *,
-    threads: int | None = None,
-    spinning: bool = False,
-    score_scripts: bool = False,
-    providers: Sequence[str] = (CPU,),
+    version: ModelVersion, *, score_scripts: bool = False, providers: Sequence[str] = (CPU,)
 ) -> ModelSession:
-    """Verify a version against its manifest and load it.
+    """Verify a version against its manifest and load it, to run on as many cores as `model.toml` says, else on one.
 
-    `threads` is how many cores one run uses (default: as `model.toml` says, else 1); `spinning` lets idle threads burn
-    CPU to wake up faster; `score_scripts` allows a version to be served by its own code. Raises ModelUnavailable with
-    the file and the reason.
+    `score_scripts` allows a version to be served by its own code. Raises ModelUnavailable with the file and the reason.
     """
     version = verified(version)
     stamps = version.stamps or {}
@@ -75,8 +68,8 @@ def load_session(
             return script
 
         factory = SessionFactory(version, stamps, providers)
-        threads = threads or declared.execution.threads or 1
-        session = factory.create(Way(threads, spinning))
+        threads = declared.execution.threads or 1
+        session = factory.create(Way(threads))
         signature = read_signature(session.get_inputs(), session.get_outputs())
         spec = resolve_spec(declared, signature, labels)
         return ModelSession(version, manifest, spec, session, threads=threads, factory=factory)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,19 +39,12 @@ class CacheChoice(Struct, frozen=True):
         return VersionCache(Path(self.folder) if self.folder else default, self.max_bytes)
 
 
-def open_source(
-    repository: str,
-    storage: StorageSettings,
-    cache: CacheChoice,
-    executor: Executor,
-    *,
-    on_bytes: Callable[[int], None] = lambda _: None,
-) -> ModelSource:
+def open_source(repository: str, storage: StorageSettings, cache: CacheChoice, executor: Executor) -> ModelSource:
     """Return the source of a folder or a container's url. Raises SettingsError; nothing is called before it is used."""
     if not is_url(repository):
         return FolderSource(ModelRepository(Path(repository)), executor)
     account, blobs, prefix = open_container(repository, storage)
-    return BlobSource(blobs, prefix, cache.open(), executor, on_close=account.close, on_bytes=on_bytes)
+    return BlobSource(blobs, prefix, cache.open(), executor, on_close=account.close)
 
 
 def open_container(url: str, storage: StorageSettings) -> tuple[AzureStorage, BlobStore, str]:

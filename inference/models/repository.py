@@ -28,8 +28,6 @@ from inference.models.catalog import (
 )
 from inference.models.manifest import MANIFEST_NAME, FileStamp, read_manifest_bytes
 
-__all__ = ["ModelRepository", "ModelVersion", "parse_reference"]
-
 
 class ModelVersion(Struct, frozen=True):
     """One published version of a model: where it lies, and the sha256 of the manifest that vouches for it."""
@@ -55,10 +53,6 @@ class ModelRepository:
         """Return everything that is published. Raises ModelUnavailable when the folder cannot be read."""
         models = {name: self._survey_model(name) for name in sorted(_folders(self._folder, is_model_name))}
         return Catalog({name: model for name, model in models.items() if model.releases or model.problem})
-
-    def names(self) -> list[str]:
-        """Return the models that have a published version. Raises ModelUnavailable when the folder cannot be read."""
-        return list(self.survey().models)
 
     def versions(self, name: str) -> list[str]:
         """Return the published versions of a model, lowest first. Raises ModelNotFound, ModelUnavailable."""

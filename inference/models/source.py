@@ -33,7 +33,7 @@ class LocalVersion(Struct, frozen=True):
 
 
 class ModelSource(Protocol):
-    """What the registry asks of a repository. Both raise ModelUnavailable, or what storage raises when it fails."""
+    """What the registry asks of a repository. Calls raise ModelUnavailable, or what storage raises when it fails."""
 
     async def survey(self) -> Catalog:
         """Return what is published now."""

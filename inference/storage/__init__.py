@@ -124,9 +124,6 @@ class BlobStore(Protocol):
     def list(self, prefix: str) -> AsyncIterator[BlobProperties]:
         """Yield properties with metadata of the blobs whose names begin with `prefix`, in name order."""
 
-    def folders(self, prefix: str) -> AsyncIterator[str]:
-        """Yield, in name order, the folder names that follow `prefix` ("" or ending in a slash): no slash in them."""
-
     async def delete(self, name: str) -> None:
         """Delete the blob; one that is not there is no error."""
 
@@ -143,20 +140,3 @@ class MessageQueue(Protocol):
 
     async def approximate_count(self) -> int:
         """Return about how many messages wait or are being worked on."""
-
-
-class Storage(Protocol):
-    """One account: what `inference.wiring` hands around. Asking for a container or a queue is no call."""
-
-    @property
-    def blob_endpoint(self) -> str:
-        """The url that the urls of the account's blobs begin with, without the slash that follows."""
-
-    def blobs(self, container: str) -> BlobStore:
-        """Return the container; it need not exist yet."""
-
-    def queue(self, name: str) -> MessageQueue:
-        """Return the queue; it need not exist yet."""
-
-    async def close(self) -> None:
-        """Close the connections; what is under way fails."""

@@ -6,7 +6,6 @@ It refuses to reach anything but loopback: every other host name resolves to not
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import shutil
@@ -137,11 +136,6 @@ class Tab:
         )
         feature = {"name": "prefers-color-scheme", "value": scheme}
         await self.command("Emulation.setEmulatedMedia", features=[feature])
-
-    async def screenshot(self, path: Path) -> None:
-        """Write what is seen as a PNG."""
-        result = await self.command("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(result["data"]))
 
 
 def _complaint(event: dict[str, Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,19 +12,14 @@ import pytest_asyncio
 from devhost.azurite import Azurite
 from tests.faults.models import write_models
 from tests.faults.proxy import FaultProxy
-from tests.faults.site import ROOT, Site
+from tests.faults.site import Site
 from tests.origins import Origin
 from tests.service.account import Account
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    executable = Path(os.environ.get("AZURITE_BIN") or ROOT / "node_modules/.bin/azurite")
-    if not executable.exists():
-        if os.environ.get("CI"):
-            pytest.fail("Azurite is not installed, and CI must not pass without it")
-        pytest.skip("Azurite is not installed: run make setup")
-    azurite = Azurite(tmp_path_factory.mktemp("azurite"), executable=executable)
+async def site(tmp_path_factory: pytest.TempPathFactory, azurite_executable: Path) -> AsyncIterator[Site]:
+    azurite = Azurite(tmp_path_factory.mktemp("azurite"), executable=azurite_executable)
     await asyncio.to_thread(azurite.start)
     try:
         async with Origin() as origin, FaultProxy(azurite.connection_string) as proxy:

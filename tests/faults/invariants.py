@@ -36,7 +36,7 @@ async def learn(site: Site, batch_id: str) -> Calm:
 
 
 async def check_batch(site: Site, batch_id: str, urls: Sequence[str], calm: Calm | None = None) -> list[dict[str, Any]]:
-    """Assert every invariant of a drained batch, and return its rows. (I: the facts on queue reliability, 4.3.)"""
+    """Assert every invariant of a drained batch, and return its rows."""
     await _check_queues(site)
     return await _check(site, batch_id, urls, calm)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from devhost.azurite import Azurite
 from tests.faults.proxy import FaultProxy
 from tests.hosting import HostProcess, eventually
@@ -157,12 +155,3 @@ def serve_pool(origin: Origin, scans: int = 6) -> list[str]:
     gone = origin.answer("/gone.png", Reply(404))
     text = origin.serve("/text.png", b"no image")
     return [*urls, gone, text, "https://169.254.169.254/a.png"]
-
-
-async def call(host: HostProcess, method: str, route: str, **request: Any) -> tuple[int, Any]:
-    """Call the service's API, and return status and JSON."""
-    async with (
-        aiohttp.ClientSession(f"{host.url}/api/") as client,
-        client.request(method, route, **request) as response,
-    ):
-        return response.status, await response.json()

@@ -12,9 +12,10 @@ import pytest
 from tests.faults import proxy
 from tests.faults.invariants import check_batch
 from tests.faults.models import publish_actor
-from tests.faults.site import SCANS, Site, call, new_id, serve_pool
+from tests.faults.site import SCANS, Site, new_id, serve_pool
 from tests.hosting import HostProcess, eventually
 from tests.origins import Reply
+from tests.service.conftest import api
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,7 +27,7 @@ async def pages(host: HostProcess, query: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after = ""
     while True:
-        status, page = await call(host, "GET", f"deadletters?{query}{after}")
+        status, page = await api(host, "GET", f"deadletters?{query}{after}")
         assert status == 200, page
         found += page["deadletters"]
         if not page.get("next"):
@@ -42,7 +43,7 @@ async def export(host: HostProcess, query: str) -> bytes:
 
 
 async def state(host: HostProcess, batch_id: str) -> str:
-    return str((await call(host, "GET", f"batches/{batch_id}"))[1]["state"])
+    return str((await api(host, "GET", f"batches/{batch_id}"))[1]["state"])
 
 
 async def test_a_cancel_takes_effect_within_a_second_or_the_items_under_way(site: Site) -> None:
@@ -52,7 +53,7 @@ async def test_a_cancel_takes_effect_within_a_second_or_the_items_under_way(site
     async with site.serving(INFERENCE_SHARD_CONCURRENCY="2") as host:
         await site.submit(batch_id, urls)
         await eventually(lambda: was_asked(site, f"/{batch_id}/0.png"))
-        status, _ = await call(host, "DELETE", f"batches/{batch_id}")
+        status, _ = await api(host, "DELETE", f"batches/{batch_id}")
         assert status == 202
         await site.ended(batch_id)
         await site.drained()
@@ -73,7 +74,7 @@ async def test_the_same_manifest_many_times_is_one_batch_and_another_one_under_i
             await site.submit(batch_id, urls, mini_batch_size=3)
         await site.ended(batch_id)
         await site.submit(batch_id, urls[:2])
-        status, refused = await call(host, "POST", "batches", json={"batch_id": batch_id, "images": urls[1:]})
+        status, refused = await api(host, "POST", "batches", json={"batch_id": batch_id, "images": urls[1:]})
         assert (status, refused["code"]) == (409, "batch_conflict")
         await site.drained()
 
@@ -97,7 +98,7 @@ async def test_a_batch_keeps_the_model_that_it_began_with_when_a_newer_one_is_pu
         later = site.texts(later_id, 2)
 
         async def is_served() -> bool:
-            return str((await call(host, "GET", "models/actor"))[1]).count("'2'") > 0
+            return str((await api(host, "GET", "models/actor"))[1]).count("'2'") > 0
 
         await eventually(is_served)
         await asyncio.to_thread(host.kill_worker)  # the next process has never met version 1 as the one that serves
@@ -133,9 +134,9 @@ async def test_more_than_5000_dead_letters_are_listed_exported_and_purged_page_b
         assert len(await pages(host, f"batch_id={batch_id}&code=image_not_found")) == 0
         exported = await export(host, f"batch_id={batch_id}")
         assert [json.loads(line)["url"] for line in exported.splitlines()] == urls
-        status, dry = await call(host, "POST", "deadletters/replay", json={"batch_id": batch_id, "dry_run": True})
+        status, dry = await api(host, "POST", "deadletters/replay", json={"batch_id": batch_id, "dry_run": True})
         assert (status, dry["replayed"]) == (202, count)
-        status, purged = await call(host, "POST", "deadletters/purge", json={"batch_id": batch_id, "limit": 5_100})
+        status, purged = await api(host, "POST", "deadletters/purge", json={"batch_id": batch_id, "limit": 5_100})
         assert (status, purged["purged"]) == (200, 5_100)
         assert [letter["index"] for letter in await pages(host, f"batch_id={batch_id}")] == list(range(5_100, count))
 
@@ -155,11 +156,11 @@ async def test_a_replay_that_was_lost_half_way_is_carried_on_and_done_once(site:
 
         release = asyncio.Event()
         held = site.proxy.add(proxy.hold(release), "PUT blob", path=f"{batch_id}/parts/00002")
-        _, replayed = await call(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
+        _, replayed = await api(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
         assert replayed["replayed"] == 11
         async with asyncio.timeout(30):
             await held.met.wait()
-        _, again = await call(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
+        _, again = await api(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
         assert again["replayed"] == 0
         await asyncio.to_thread(host.kill)
         release.set()
@@ -193,7 +194,7 @@ async def test_a_replay_while_the_batch_runs_takes_what_has_failed_by_then_and_t
         await eventually(four_failed)
         for i in range(3):
             site.origin.serve(f"/{batch_id}/{i}.png", SCAN)
-        _, replayed = await call(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
+        _, replayed = await api(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
         assert replayed["replayed"] == 4
         assert await state(host, batch_id) == "running"
         hold.set()

@@ -38,7 +38,7 @@ _ROW_KEYS = {
 
 
 def check_invariants(sim: Simulation, batch_id: str, urls: Sequence[str], *, rescues: int = 0) -> list[dict[str, Any]]:
-    """Assert what must hold of a drained batch, and return its rows. (I: facts on queue reliability, 4.3.)"""
+    """Assert what must hold of a drained batch, and return its rows."""
     rows = sim.rows(batch_id)
     # I1, I2, I3: each item exactly once, in the manifest's order, the same url twice as two rows.
     assert [row["index"] for row in rows] == list(range(len(urls)))

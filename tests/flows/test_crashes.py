@@ -16,7 +16,6 @@ from tests.flows.invariants import check_invariants, without_volatile
 from tests.flows.simulation import Script, ScriptedScorer, Simulation, images, manifest
 
 URLS = [*images(5), *images(2)]  # the last two are the first two again: two rows each
-DEAD = frozenset({1, 6})  # one url is in both places
 
 type Story = Callable[[Simulation], Awaitable[None]]
 

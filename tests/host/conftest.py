@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +13,6 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from devhost.azurite import find_executable
 from tests.hosting import eventually
 
 
@@ -33,12 +31,6 @@ def unique() -> str:
 @pytest.fixture
 def app_dir(tmp_path: Path) -> Path:
     return tmp_path / "app"
-
-
-@pytest.fixture
-def azurite_executable(azurite: str) -> Path:
-    """The Azurite program, for a test that runs one of its own; skips and fails as the shared one does."""
-    return Path(os.environ.get("AZURITE_BIN") or find_executable([Path(__file__).resolve().parents[2]]))
 
 
 class Queue:

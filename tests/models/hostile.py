@@ -1,6 +1,6 @@
 """Model versions that must never serve: each a folder as an attacker, a broken upload or a tired author would make it.
 
-Numbers in brackets count as in the list of cases that the project was given (M1 to M20); the others are our own.
+Numbers in brackets name what was asked for from the beginning (M1 to M20); the other cases were met later.
 """
 
 from __future__ import annotations

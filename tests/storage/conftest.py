@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from inference.settings import StorageSettings
-from inference.storage import BlobStore, MessageQueue, Storage
+from inference.storage import BlobStore, MessageQueue
 from inference.storage.azure import AzureStorage
 from tests.fakes import FakeStorage
+
+type Storage = AzureStorage | FakeStorage
 
 
 @pytest.fixture(params=["fake", "azurite"])

@@ -10,7 +10,8 @@ from datetime import UTC
 
 import pytest
 
-from inference.storage import ABSENT, BlobNotFound, BlobStore, InvalidBlobName, PreconditionFailed, Storage
+from inference.storage import ABSENT, BlobNotFound, BlobStore, InvalidBlobName, PreconditionFailed
+from tests.storage.conftest import Storage
 
 MIB = 1024 * 1024
 
@@ -28,10 +29,6 @@ async def broken_after(*chunks: bytes) -> AsyncIterator[bytes]:
 
 async def names(blobs: BlobStore, prefix: str) -> list[str]:
     return [found.name async for found in blobs.list(prefix)]
-
-
-async def folders(blobs: BlobStore, prefix: str) -> list[str]:
-    return [found async for found in blobs.folders(prefix)]
 
 
 async def streamed(blobs: BlobStore, name: str, *, if_match: str | None = None) -> list[bytes]:
@@ -81,7 +78,7 @@ async def test_a_missing_blob_and_a_missing_container_read_alike(blobs: BlobStor
         with pytest.raises(BlobNotFound):
             await streamed(blobs, "missing")
         assert await blobs.properties("missing") is None
-        assert await names(blobs, "") == await folders(blobs, "") == []
+        assert await names(blobs, "") == []
         await blobs.delete("missing")
         await blobs.write("other", b"")
         await blobs.delete("other")
@@ -255,22 +252,6 @@ async def test_a_listing_is_in_name_order_and_under_its_prefix(blobs: BlobStore)
     assert await names(blobs, "a") == ["a", "a-1", "a/10", "a/2"]
     assert [found.metadata["of"] async for found in blobs.list("b/")] == ["b/0", "b/1"]
     assert [found.bytes async for found in blobs.list("b/")] == [3, 3]
-
-
-async def test_folders_are_one_level_deep_and_told_once(blobs: BlobStore) -> None:
-    for name in (
-        "digits/1/model.onnx",
-        "digits/1/model.toml",
-        "digits/12/a",
-        "digits/serving.toml",
-        "other/1/a",
-        "top",
-    ):
-        await blobs.write(name, b"")
-
-    assert await folders(blobs, "") == ["digits", "other"]
-    assert await folders(blobs, "digits/") == ["1", "12"]
-    assert await folders(blobs, "digits/1/") == []
 
 
 async def test_a_deleted_blob_is_gone(blobs: BlobStore) -> None:

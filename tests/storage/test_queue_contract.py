@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inference.storage import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, MessageQueue, Storage
+from inference.storage import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, MessageQueue
+from tests.storage.conftest import Storage
 
 
 async def test_a_queue_that_does_not_exist_is_empty(queue: MessageQueue) -> None:

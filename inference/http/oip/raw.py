@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from inference.errors import InferenceError, InvalidRequest
 from inference.http.oip.datatypes import BYTES, DTYPES, datatype_of
 from inference.http.oip.inputs import is_image_input
@@ -57,10 +59,7 @@ def _tensor_bytes(session: ModelSession) -> int:
     image = session.spec.image
     if image is None:
         return 0
-    return image.width * image.height * image.channels * DTYPES[_IMAGE_DATATYPES[image.dtype]].itemsize
-
-
-_IMAGE_DATATYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8"}
+    return image.width * image.height * image.channels * np.dtype(image.dtype).itemsize
 
 
 def _is_image(body: bytes, images: ImageSettings) -> bool:

@@ -11,10 +11,19 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from inference import errors
 from inference.errors import InferenceError
 from inference.http.statuses import status_of
 
 REQUEST_ID_HEADER = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
+
+#: What loading a model raises: the repository may be in storage, its cache on a disk that is full.
+LOADING: tuple[type[InferenceError], ...] = (
+    errors.ModelUnavailable,
+    errors.StorageUnavailable,
+    errors.StorageForbidden,
+    errors.InsufficientStorage,
+)
 
 #: What the edge answers when no exception of the tree says what happened: status, code, sentence, retryable.
 _OF_THE_EDGE = (

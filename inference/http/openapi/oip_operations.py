@@ -10,18 +10,12 @@ from typing import Any
 from inference import errors
 from inference.http.oip.metadata import EXTENSIONS, PLATFORM
 from inference.http.oip.requests import HEADER_LENGTH
+from inference.http.openapi import failures
 from inference.http.openapi.operation import Json, Operation, reply
 
 _TAG = "Open Inference Protocol"
-#: The repository may be in storage, its cache on a disk that is full.
-_LOADING: tuple[type[errors.InferenceError], ...] = (
-    errors.ModelUnavailable,
-    errors.StorageUnavailable,
-    errors.StorageForbidden,
-    errors.InsufficientStorage,
-)
-_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, *_LOADING)
-_MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, errors.DeadlineExceeded, *_LOADING)
+_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, *failures.LOADING)
+_MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, errors.DeadlineExceeded, *failures.LOADING)
 _INFERRING = (
     *_MODEL,
     errors.InvalidRequest,
@@ -185,7 +179,7 @@ OPERATIONS = (
         "/models/stats",
         "Tell what this process inferred with every loaded model",
         reply("Counts and durations since the process began.", "OipStatistics", example=_STATISTICS),
-        raises=_LOADING,
+        raises=failures.LOADING,
     ),
     *_model_operations("oip_model", "/models/{model}", "a model's serving version"),
     *_model_operations("oip_version", "/models/{model}/versions/{version}", "one version of a model"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inference import errors
-from inference.http.openapi import examples
+from inference.http.openapi import examples, failures
 from inference.http.openapi.operation import Json, Operation, query_parameter, reply
 from inference.http.openapi.score_schemas import PARAMETERS
 from inference.settings import RequestLimits
@@ -15,13 +15,6 @@ _SCORING: tuple[type[errors.InferenceError], ...] = (
     *errors.OriginFailed.leaves(),
     errors.InferenceFailed,
     *errors.Unavailable.leaves(),
-)
-#: The repository may be in storage, its cache on a disk that is full.
-_LOADING = (
-    errors.ModelUnavailable,
-    errors.StorageUnavailable,
-    errors.StorageForbidden,
-    errors.InsufficientStorage,
 )
 _BODY_ERRORS = (errors.PayloadTooLarge, errors.TooManyInputs, errors.UnsupportedMediaType)
 
@@ -107,7 +100,7 @@ OPERATIONS = (
         summary="List the models",
         description="What the repository holds. A model that no one asked for yet is `unloaded`.",
         replies={200: reply("Every model with its versions.", "Models", example={"models": [examples.MODEL]})},
-        raises=_LOADING,
+        raises=failures.LOADING,
     ),
     Operation(
         id="show_model",
@@ -120,7 +113,7 @@ OPERATIONS = (
             " `failed`, with the reason."
         ),
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
-        raises=(errors.ModelNotFound, *_LOADING),
+        raises=(errors.ModelNotFound, *failures.LOADING),
     ),
     Operation(
         id="reload_model",
@@ -135,6 +128,6 @@ OPERATIONS = (
         ),
         is_admin=True,
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
-        raises=(errors.InvalidRequest, errors.ModelNotFound, *_LOADING),
+        raises=(errors.InvalidRequest, errors.ModelNotFound, *failures.LOADING),
     ),
 )

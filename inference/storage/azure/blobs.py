@@ -25,7 +25,7 @@ from inference.storage.azure.errors import (
     read_error_code,
     translate_errors,
 )
-from inference.storage.azure.listing import list_blobs, list_folders
+from inference.storage.azure.listing import list_blobs
 
 #: What is read or staged at once. The service takes at most 50,000 blocks a blob: some 200 GB.
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -119,10 +119,6 @@ class AzureBlobStore:
     def list(self, prefix: str) -> AsyncIterator[BlobProperties]:
         """Yield properties with metadata of the blobs whose names begin with `prefix`, in name order."""
         return list_blobs(self._container, prefix)
-
-    def folders(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the folder names that follow `prefix`, in name order."""
-        return list_folders(self._container, prefix)
 
     async def delete(self, name: str) -> None:
         """Delete the blob; one that is not there is no error."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Iterator, Set
+from collections.abc import AsyncIterator, Iterator, Set
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
@@ -27,31 +27,21 @@ _ENTRIES_AT_ONCE = 250
 
 
 async def list_blobs(container: ContainerClient, prefix: str) -> AsyncIterator[BlobProperties]:
-    """Yield the blobs whose names begin with `prefix`, in name order; none when there is no container."""
-    async for blob in _entries(container, {"prefix": prefix, "include": "metadata"}, "Blob", _read_blob):
-        yield blob
+    """Yield the blobs whose names begin with `prefix`, in name order; none when there is no container.
 
-
-async def list_folders(container: ContainerClient, prefix: str) -> AsyncIterator[str]:
-    """Yield the folder names that follow `prefix`, in name order; none when there is no container."""
-    async for name in _entries(container, {"prefix": prefix, "delimiter": "/"}, "BlobPrefix", _read_name):
-        yield name.removeprefix(prefix).rstrip("/")
-
-
-async def _entries[T](
-    container: ContainerClient, query: dict[str, str], tag: str, read: Callable[[ElementTree.Element], T]
-) -> AsyncIterator[T]:
-    """Yield what `read` makes of each element. Source: learn.microsoft.com/rest/api/storageservices/list-blobs."""
-    query = {**query, "restype": "container", "comp": "list", "maxresults": str(_PAGE_BLOBS)}
+    Source: learn.microsoft.com/rest/api/storageservices/list-blobs.
+    """
+    query = {"restype": "container", "comp": "list", "maxresults": str(_PAGE_BLOBS)}
+    query |= {"prefix": prefix, "include": "metadata"}
     while True:
         try:
             page = await _fetch_page(container, query)
         except ContainerNotFound:
             return
         marker = ""
-        for number, element in enumerate(_elements(page, {tag, "NextMarker"})):
-            if element.tag == tag:
-                yield read(element)
+        for number, element in enumerate(_elements(page, {"Blob", "NextMarker"})):
+            if element.tag == "Blob":
+                yield _read_blob(element)
             else:
                 marker = element.text or ""
             if number % _ENTRIES_AT_ONCE == 0:

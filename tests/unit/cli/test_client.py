@@ -117,7 +117,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 
 
 def test_segments_of_a_route_are_quoted() -> None:
-    assert str(Route("batches", "a/b?c") / "results") == "/batches/a%2Fb%3Fc/results"
+    assert str(Route("batches", "a/b?c", "results")) == "/batches/a%2Fb%3Fc/results"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.unit.cli.service import Program, Service
 
 LOADED: dict[str, Any] = {
@@ -40,3 +42,13 @@ def test_shown_model_names_its_canary_and_the_share_that_it_takes(onnxfn: Progra
     lines = onnxfn("model", "show", "digits").out.splitlines()
     assert "canary    2 takes 0.05 of the requests" in [line.rstrip() for line in lines]
     assert "canary" not in onnxfn("model", "show", "digits").out
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_a_url_drops_is_not_taken_for_the_list_of_models(
+    onnxfn: Program, service: Service, name: str
+) -> None:
+    done = onnxfn("model", "show", name)
+
+    assert (done.code, done.err) == (2, f"onnxfn: {name!r} names nothing.\n")
+    assert not service.calls

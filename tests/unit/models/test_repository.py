@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
+from inference.models.catalog import parse_reference
 from inference.models.manifest import MANIFEST_NAME
-from inference.models.repository import ModelRepository, parse_reference
+from inference.models.repository import ModelRepository
 from tests.unit.models.published import pixels_as_logits, write_version
 
 
@@ -50,7 +51,7 @@ def test_version_that_is_not_there_is_not_found(folder: Path, version: str) -> N
 def test_models_and_versions_are_listed_in_order_of_name_and_number(folder: Path) -> None:
     repository = ModelRepository(folder)
 
-    assert repository.names() == ["claims", "digits"]
+    assert list(repository.survey().models) == ["claims", "digits"]
     assert repository.versions("digits") == ["2", "9", "10"]
 
 
@@ -64,7 +65,7 @@ def test_version_without_manifest_is_not_published(folder: Path) -> None:
     repository = ModelRepository(folder)
 
     assert repository.resolve("digits").version == "9"
-    assert repository.names() == ["digits"]
+    assert list(repository.survey().models) == ["digits"]
     with pytest.raises(ModelVersionNotFound):
         repository.resolve("digits:10")
     with pytest.raises(ModelNotFound):
@@ -128,7 +129,7 @@ def test_links_are_no_models_and_no_versions(folder: Path) -> None:
     (folder / "claims" / "2").symlink_to(folder / "digits" / "2")
     repository = ModelRepository(folder)
 
-    assert repository.names() == ["claims", "digits"]
+    assert list(repository.survey().models) == ["claims", "digits"]
     assert repository.versions("claims") == ["1"]
     with pytest.raises(ModelNotFound):
         repository.resolve("linked")
@@ -138,7 +139,7 @@ def test_missing_repository_is_unavailable_and_does_not_say_where_it_should_be(t
     repository = ModelRepository(tmp_path / "nowhere")
 
     # A lost mount is no proof that a model does not exist: an item of a batch must be tried again, not failed.
-    for call in (repository.names, lambda: repository.resolve("digits")):
+    for call in (repository.survey, lambda: repository.resolve("digits")):
         with pytest.raises(ModelUnavailable) as refusal:
             call()
         assert "nowhere" not in refusal.value.message

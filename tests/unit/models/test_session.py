@@ -19,6 +19,7 @@ from inference.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable
 from inference.models.loading import load_session
 from inference.models.manifest import MANIFEST_NAME, write_manifest
 from inference.models.repository import ModelRepository, ModelVersion
+from inference.models.runtime import create_session
 from tests.unit.models.published import Shape, build_model, pixels_as_logits, weighted_model, write_version
 
 LABELS = ["a", "b", "c", "d"]
@@ -387,7 +388,9 @@ def test_warm_up_refuses_outputs_that_are_not_one_score_a_class(tmp_path: Path) 
         load_session(write_version(tmp_path, model)).warm()
 
 
-def test_threads_are_the_callers_or_else_the_declared_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_the_declared_ones_or_one_and_spin_only_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     declared = write_version(tmp_path, pixels_as_logits(), toml="[execution]\nthreads = 2")
     silent = write_version(tmp_path, pixels_as_logits(), version="2")
     options: list[onnxruntime.SessionOptions] = []
@@ -399,12 +402,13 @@ def test_threads_are_the_callers_or_else_the_declared_ones(tmp_path: Path, monke
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", create_and_note)
 
-    for version, threads in ((declared, None), (declared, 4), (silent, None)):
-        load_session(version, threads=threads, spinning=threads == 4)
+    load_session(declared)
+    load_session(silent)
+    create_session(declared, 4, spinning=True)
 
-    assert [option.intra_op_num_threads for option in options] == [2, 4, 1]
+    assert [option.intra_op_num_threads for option in options] == [2, 1, 4]
     spinning = "session.intra_op.allow_spinning"
-    assert [option.get_session_config_entry(spinning) for option in options] == ["0", "1", "0"]
+    assert [option.get_session_config_entry(spinning) for option in options] == ["0", "0", "1"]
 
 
 def test_helper_models_are_what_onnx_calls_valid() -> None:
