@@ -163,15 +163,19 @@ def grave_of_manifest(message: ManifestMessage, batch_id: str) -> Grave:
 
 
 def grave_of_unreadable(queue: str, body: bytes) -> Grave:
-    """Return the grave of a message that could not be read; the same text always lies in the same one."""
-    text_digest = hashlib.sha256(body).hexdigest()[:32]
+    """Return the grave of a message that could not be read; the same text of a queue always lies in the same one."""
     batch_id = _find_batch_id(body)
-    return Grave(f"{batch_id or '_unreadable'}.{text_digest}", queue, batch_id, is_replayable=False)
+    return Grave(f"{batch_id or '_unreadable'}.{_digest(queue, body)}", queue, batch_id, is_replayable=False)
 
 
 def grave_of_work(queue: str, body: bytes, batch_id: str) -> Grave:
     """Return the grave of one of our own messages that cannot be carried out."""
-    return Grave(f"{batch_id}.{hashlib.sha256(body).hexdigest()[:32]}", queue, batch_id, is_replayable=True)
+    return Grave(f"{batch_id}.{_digest(queue, body)}", queue, batch_id, is_replayable=True)
+
+
+def _digest(queue: str, body: bytes) -> str:
+    """Return one name for a queue and its poison partner, and another for the same text in another queue."""
+    return hashlib.sha256(queue.encode() + b"\n" + body).hexdigest()[:32]
 
 
 def _find_batch_id(body: bytes) -> str | None:

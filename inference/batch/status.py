@@ -105,7 +105,8 @@ class Statuses(Struct, frozen=True):
         ticket = await self.records.find_ticket(batch_id)
         async for properties in self.burials.list(batch_id):
             found = await self.burials.read(properties.name)
-            if found is None:
+            # A message of our own that nobody can carry out makes no batch of the id that it names.
+            if found is None or found[0].queue != layout.QueueName.MANIFESTS:
                 continue
             buried = found[0]
             if buried.is_replaying and ticket is None:
