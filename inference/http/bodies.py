@@ -40,6 +40,8 @@ class Input(Struct, frozen=True):
 
     source: Source
     id: str | None = None
+    #: Why this one of several cannot be scored, whatever the model: its neighbours can.
+    refusal: InvalidRequest | None = None
 
 
 class ScoreRequest(Struct, frozen=True):
@@ -64,6 +66,13 @@ class _ItemBody(Table, frozen=True):
     def read(self) -> Input:
         data = None if self.data is None else _decode_base64(self.data)
         return Input(Source(url=self.url, data=data, text=self.text), self.id)
+
+    def read_among_others(self) -> Input:
+        """As `read`, for one of several, whose fault is its own."""
+        try:
+            return self.read()
+        except InvalidRequest as exc:
+            return Input(Source(), self.id, exc)
 
 
 class _JsonBody(Table, frozen=True):
@@ -145,21 +154,24 @@ def _read_json(request: Request, limits: RequestLimits) -> ScoreRequest:
     if parsed.inputs is None:
         single = _ItemBody(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
         return ScoreRequest([single.read()], parameters)
-    return ScoreRequest([item.read() for item in parsed.inputs], parameters, is_list=True)
+    return ScoreRequest([item.read_among_others() for item in parsed.inputs], parameters, is_list=True)
 
 
 def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
+    other_parts = len(_PARAMETERS) + 2
     parser = MultiPartParser(
         # In memory: the whole body is there already, and a spooled file would be left for the collector to close.
         stream_factory=lambda *_, **__: BytesIO(),
         max_form_memory_size=_TEXT_FIELD_BYTES,
-        max_form_parts=limits.max_inputs + len(_PARAMETERS) + 2,
+        max_form_parts=limits.max_inputs + other_parts,
     )
     boundary = _boundary(request.headers.get("content-type", ""))
     try:
         fields, files = parser.parse(BytesIO(request.body), boundary, len(request.body))
     except RequestEntityTooLarge:
-        raise PayloadTooLarge("The form has too many parts or a text field that is too long.") from None
+        # The parser says the same of too many parts, which are the images, as of a long one.
+        _check_count(request.body.count(b"\n--" + boundary) - other_parts, limits)
+        raise PayloadTooLarge(f"The form has a text field of more than {_TEXT_FIELD_BYTES} bytes.") from None
     except ValueError:
         raise InvalidRequest("The form cannot be read.") from None
     images = [file for _, file in files.items(multi=True)]

@@ -128,6 +128,14 @@ def test_inputs_keep_their_order_and_ids() -> None:
     assert request.is_list
 
 
+def test_data_that_is_not_base64_is_the_fault_of_one_input_alone() -> None:
+    request = read_json({"inputs": [{"id": "a", "data": "aGk"}, {"url": "https://host/a"}]})
+
+    broken, good = request.inputs
+    assert (broken.id, broken.refusal and broken.refusal.message) == ("a", "data is not base64.")
+    assert (good.source, good.refusal) == (Source(url="https://host/a"), None)
+
+
 def test_one_input_is_still_a_list() -> None:
     assert read_json({"inputs": [{"url": "https://host/a"}]}).is_list
 
@@ -323,8 +331,9 @@ def test_a_form_that_cannot_be_used_is_refused(body: bytes, content_type: str) -
     [
         (orjson.dumps({"inputs": [{"url": "https://host/a"}] * 4}), "application/json"),
         form(*[("image", "a.png", PIXELS)] * 4),
+        form(*[("image", "a.png", PIXELS)] * 40),
     ],
-    ids=["json", "form"],
+    ids=["json", "form", "form of very many"],
 )
 def test_more_images_than_a_request_may_have_are_over_a_limit(body: bytes, content_type: str) -> None:
     with pytest.raises(TooManyInputs, match="may have 3 images"):
