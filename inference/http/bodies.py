@@ -174,12 +174,14 @@ def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
         raise PayloadTooLarge(f"The form has a text field of more than {_TEXT_FIELD_BYTES} bytes.") from None
     except ValueError:
         raise InvalidRequest("The form cannot be read.") from None
-    images = [file for _, file in files.items(multi=True)]
+    # Of JSON in a form browsers make a file: `form.append("parameters", new Blob([…], {type: "application/json"}))`.
+    given = [file for file in files.getlist("parameters") if file.mimetype == "application/json"]
+    images = [file for _, file in files.items(multi=True) if file not in given]
     if not images:
         raise InvalidRequest("The form has no file.")
     _check_count(len(images), limits)
     inputs = [Input(Source(data=image.read()), image.filename or None) for image in images]
-    typed = _read_object(fields.get("parameters") or "{}")
+    typed = _read_object(given[0].read(_TEXT_FIELD_BYTES + 1) if given else fields.get("parameters") or "{}")
     parameters = _query_parameters({**request.query, **fields.to_dict()}, typed)
     if len(inputs) > 1:
         return ScoreRequest(inputs, parameters, is_list=True)
@@ -194,8 +196,10 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode(errors="surrogateescape")  # as servers decode the bytes of a header that are no UTF-8
 
 
-def _read_object(text: str) -> dict[str, Any]:
-    """Read the form's field `parameters`, which is what JSON bodies have under that name."""
+def _read_object(text: str | bytes) -> dict[str, Any]:
+    """Read the form's part `parameters`, which is what JSON bodies have under that name."""
+    if len(text) > _TEXT_FIELD_BYTES:
+        raise PayloadTooLarge(f"parameters: more than {_TEXT_FIELD_BYTES} bytes.")
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

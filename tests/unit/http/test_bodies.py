@@ -179,6 +179,26 @@ def test_a_form_takes_the_parameters_of_json_bodies_and_prefers_fields() -> None
     assert read(body, content_type).parameters == ScoreParameters(top_k=3, min_score=0.5)
 
 
+def blob(name: str, data: bytes) -> bytes:
+    """Return a part as a browser makes it of a Blob of JSON."""
+    disposition = f'Content-Disposition: form-data; name="{name}"; filename="blob"'.encode()
+    return b"--edge\r\n" + disposition + b"\r\nContent-Type: application/json\r\n\r\n" + data + b"\r\n"
+
+
+def test_parameters_that_a_browser_sends_as_a_blob_are_no_image() -> None:
+    body, content_type = form(("image", "cat.png", PIXELS), ("min_score", None, b"0.5"))
+    request = read(blob("parameters", b'{"top_k": 1, "min_score": 0.1}') + body, content_type)
+
+    assert sources(request) == [Source(data=PIXELS)]
+    assert not request.is_list
+    assert request.parameters == ScoreParameters(top_k=1, min_score=0.5)
+    with pytest.raises(PayloadTooLarge, match="parameters"):
+        read_score_request(
+            Request("POST", "", headers={"content-type": content_type}, body=blob("parameters", b" " * 70_000) + body),
+            LIMITS,
+        )
+
+
 @pytest.mark.parametrize("given", [b"3", b"{", b'{"topk": 1}', b'{"top_k": "3"}'])
 def test_parameters_of_a_form_that_cannot_be_used_are_refused(given: bytes) -> None:
     with pytest.raises(InvalidRequest):
