@@ -21,6 +21,9 @@ from devhost.http_replies import encode_response
 MAX_REQUEST_LINE_BYTES = 8 * 1024
 MAX_HEADERS_BYTES = 32 * 1024
 
+#: Of HTTP/1; what comes over a plain connection in another is refused.
+_VERSIONS = frozenset({"1.0", "1.1"})
+
 #: KestrelServerLimits.KeepAliveTimeout, for a client from which nothing comes and which waits for nothing.
 SILENT_SECONDS = 130.0
 
@@ -198,12 +201,16 @@ class HttpConnection(asyncio.Protocol):
             self._plain_head = b"\r\n".join([first, *kept, b"", b""])
             return
         headers: dict[str, str] = {}
+        hosts = 0
         for raw_name, raw_value in self._headers:
             name = raw_name.decode("latin-1").lower()
+            hosts += name == "host"
             value = raw_value.decode().rstrip(" \t")  # what is no UTF-8 is an error of the parser's, as for Kestrel
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         version = self._parser.get_http_version()
-        if version == "1.1" and "host" not in headers:
+        if version not in _VERSIONS:
+            raise _Refused(505)
+        if hosts > 1 or (version == "1.1" and not hosts):
             raise _Refused(400)  # RFC 9112, section 3.2
         sends_no_sooner = headers.get("expect", "").lower() == "100-continue"
         body = RequestBody(self._body_limit_bytes, self._write_continue if sends_no_sooner else None)

@@ -24,6 +24,8 @@ from inference.schema import Record
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
 _MAX_RACES = 10
+#: Metadata of the blob.
+_QUEUE = "queue"
 
 
 class Grave(Struct, frozen=True):
@@ -96,6 +98,12 @@ class Burials:
         async for properties in self._deadletters.list(layout.BURIED_MESSAGES + (f"{batch_id}." if batch_id else "")):
             yield properties
 
+    async def list_manifests(self, batch_id: str | None = None) -> AsyncIterator[BlobProperties]:
+        """As `list`, of manifests: a work message that nobody can carry out makes no batch of the id that it names."""
+        async for properties in self.list(batch_id):
+            if properties.metadata.get(_QUEUE) == layout.QueueName.MANIFESTS:
+                yield properties
+
     async def read(self, name: str) -> tuple[BuriedMessage, str] | None:
         """Return a dead letter and its ETag by the name of its blob, or None."""
         buried, etag = await self._read(name.removeprefix(layout.BURIED_MESSAGES).removesuffix(".json"))
@@ -147,7 +155,7 @@ class Burials:
         return msgspec.json.decode(blob.data, type=BuriedMessage), blob.properties.etag
 
     async def _write(self, buried: BuriedMessage, etag: str) -> None:
-        metadata = {"dead": "1", "codes": orjson.dumps({buried.code: 1}).decode()}
+        metadata = {"dead": "1", "codes": orjson.dumps({buried.code: 1}).decode(), _QUEUE: buried.queue}
         await self._deadletters.write(
             layout.buried_message(buried.key),
             msgspec.json.encode(buried),
@@ -163,15 +171,19 @@ def grave_of_manifest(message: ManifestMessage, batch_id: str) -> Grave:
 
 
 def grave_of_unreadable(queue: str, body: bytes) -> Grave:
-    """Return the grave of a message that could not be read; the same text always lies in the same one."""
-    text_digest = hashlib.sha256(body).hexdigest()[:32]
+    """Return the grave of a message that could not be read; the same text of a queue always lies in the same one."""
     batch_id = _find_batch_id(body)
-    return Grave(f"{batch_id or '_unreadable'}.{text_digest}", queue, batch_id, is_replayable=False)
+    return Grave(f"{batch_id or '_unreadable'}.{_digest(queue, body)}", queue, batch_id, is_replayable=False)
 
 
 def grave_of_work(queue: str, body: bytes, batch_id: str) -> Grave:
     """Return the grave of one of our own messages that cannot be carried out."""
-    return Grave(f"{batch_id}.{hashlib.sha256(body).hexdigest()[:32]}", queue, batch_id, is_replayable=True)
+    return Grave(f"{batch_id}.{_digest(queue, body)}", queue, batch_id, is_replayable=True)
+
+
+def _digest(queue: str, body: bytes) -> str:
+    """Return one name for a queue and its poison partner, and another for the same text in another queue."""
+    return hashlib.sha256(queue.encode() + b"\n" + body).hexdigest()[:32]
 
 
 def _find_batch_id(body: bytes) -> str | None:

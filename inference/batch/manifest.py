@@ -95,6 +95,8 @@ def _parse_lines(lines: list[bytes], number: int) -> list[Item]:
 
 def _read_url(line: bytes, number: int) -> str:
     url = _decode(line, number)
+    if url.startswith("["):  # a document of JSON on one line, which would be taken for one url
+        raise InvalidManifest(f"line {number}: a list; each item has a line of its own.")
     if "://" not in url:
         raise InvalidManifest(f"line {number}: no url.")
     return url

@@ -68,9 +68,10 @@ class ManifestMessage(Table, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Self:
-        """Check a message that is parsed already. Raises InvalidManifest."""
+        """Check a message that is parsed already; a null is what is not there. Raises InvalidManifest."""
+        given = {name: part for name, part in value.items() if part is not None or name not in cls.__struct_fields__}
         try:
-            return read_table(cls, value)
+            return read_table(cls, given)
         except Misfit as exc:
             raise InvalidManifest(f"{exc}.") from None
 

@@ -83,7 +83,7 @@ class Statuses(Struct, frozen=True):
     async def list(self, limit: int) -> list[BatchStatus]:
         """Return the statuses of the newest batches, the newest first; also of those whose manifest was refused."""
         created: dict[str, str] = {}
-        async for properties in self.burials.list():
+        async for properties in self.burials.list_manifests():
             batch_id = layout.batch_id_of(properties.name)
             if layout.is_batch_id(batch_id):
                 created[batch_id] = properties.last_modified.isoformat()
@@ -103,7 +103,7 @@ class Statuses(Struct, frozen=True):
     async def _before_record(self, batch_id: str) -> BatchStatus:
         """Tell of a batch that was accepted, or refused, and never expanded."""
         ticket = await self.records.find_ticket(batch_id)
-        async for properties in self.burials.list(batch_id):
+        async for properties in self.burials.list_manifests(batch_id):
             found = await self.burials.read(properties.name)
             if found is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncIterator
 
 import orjson
@@ -77,7 +78,7 @@ class BatchRoutes:
 
 def _is_lines(body: bytes) -> bool:
     """Tell JSON Lines, whose first line is an item, from a message of JSON."""
-    first = body.lstrip().partition(b"\n")[0]
+    first = body.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
     if len(first) > MAX_LINE_BYTES:  # no item; parsed, a body of one line takes gigabytes
         return False
     try:

@@ -39,6 +39,8 @@ class Input(Struct, frozen=True):
 
     source: Source
     id: str | None = None
+    #: Why this one of several cannot be scored, whatever the model: its neighbours can.
+    refusal: InvalidRequest | None = None
 
 
 class ScoreRequest(Struct, frozen=True):
@@ -63,6 +65,13 @@ class _ItemBody(Table, frozen=True):
     def read(self) -> Input:
         data = None if self.data is None else _decode_base64(self.data)
         return Input(Source(url=self.url, data=data, text=self.text), self.id)
+
+    def read_among_others(self) -> Input:
+        """As `read`, for one of several, whose fault is its own."""
+        try:
+            return self.read()
+        except InvalidRequest as exc:
+            return Input(Source(), self.id, exc)
 
 
 class _JsonBody(Table, frozen=True):
@@ -144,29 +153,34 @@ def _read_json(request: Request, limits: RequestLimits) -> ScoreRequest:
     if parsed.inputs is None:
         single = _ItemBody(id=parsed.id, url=parsed.url, data=parsed.data, text=parsed.text)
         return ScoreRequest([single.read()], parameters)
-    return ScoreRequest([item.read() for item in parsed.inputs], parameters, is_list=True)
+    return ScoreRequest([item.read_among_others() for item in parsed.inputs], parameters, is_list=True)
 
 
 def _read_form(request: Request, limits: RequestLimits) -> ScoreRequest:
+    other_parts = len(_PARAMETERS) + 2
     parser = MultiPartParser(
         # In memory: the whole body is there already, and a spooled file would be left for the collector to close.
         stream_factory=lambda *_, **__: BytesIO(),
         max_form_memory_size=_TEXT_FIELD_BYTES,
-        max_form_parts=limits.max_inputs + len(_PARAMETERS) + 2,
+        max_form_parts=limits.max_inputs + other_parts,
     )
     boundary = _boundary(request.headers.get("content-type", ""))
     try:
         fields, files = parser.parse(BytesIO(request.body), boundary, len(request.body))
     except RequestEntityTooLarge:
-        raise PayloadTooLarge("The form has too many parts or a text field that is too long.") from None
+        # The parser says the same of too many parts, which are the images, as of a long one.
+        _check_count(request.body.count(b"\n--" + boundary) - other_parts, limits)
+        raise PayloadTooLarge(f"The form has a text field of more than {_TEXT_FIELD_BYTES} bytes.") from None
     except ValueError:
         raise InvalidRequest("The form cannot be read.") from None
-    images = [file for _, file in files.items(multi=True)]
+    # Of JSON in a form browsers make a file: `form.append("parameters", new Blob([…], {type: "application/json"}))`.
+    given = [file for file in files.getlist("parameters") if file.mimetype == "application/json"]
+    images = [file for _, file in files.items(multi=True) if file not in given]
     if not images:
         raise InvalidRequest("The form has no file.")
     _check_count(len(images), limits)
     inputs = [Input(Source(data=image.read()), image.filename or None) for image in images]
-    typed = _read_object(fields.get("parameters") or "{}")
+    typed = _read_object(given[0].read(_TEXT_FIELD_BYTES + 1) if given else fields.get("parameters") or "{}")
     parameters = _query_parameters({**request.query, **fields.to_dict()}, typed)
     if len(inputs) > 1:
         return ScoreRequest(inputs, parameters, is_list=True)
@@ -181,8 +195,10 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode(errors="surrogateescape")  # as servers decode the bytes of a header that are no UTF-8
 
 
-def _read_object(text: str) -> dict[str, Any]:
-    """Read the form's field `parameters`, which is what JSON bodies have under that name."""
+def _read_object(text: str | bytes) -> dict[str, Any]:
+    """Read the form's part `parameters`, which is what JSON bodies have under that name."""
+    if len(text) > _TEXT_FIELD_BYTES:
+        raise PayloadTooLarge(f"parameters: more than {_TEXT_FIELD_BYTES} bytes.")
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

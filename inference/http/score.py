@@ -45,7 +45,7 @@ class ScoreRoutes:
             return await self._run_script(request, session, deadline)
         wanted = await self._read(request, deadline, takes_text=session.spec.task == "text")
         if wanted.is_list:
-            return json_response({"results": await self._score_all(wanted, session, deadline)})
+            return json_response({"results": await self._score_all(wanted, session, deadline, request.id)})
         return json_response(await self._score_one(wanted.inputs[0], wanted, session, deadline, request.id))
 
     async def _read(self, request: Request, deadline: Deadline, *, takes_text: bool) -> ScoreRequest:
@@ -62,13 +62,15 @@ class ScoreRoutes:
             body = await self._scorer.run_script(request.body, headers, session, permit, deadline)
         return Response(200, body, {"content-type": "application/json"})
 
-    async def _score_all(self, wanted: ScoreRequest, session: ModelSession, deadline: Deadline) -> list[dict[str, Any]]:
+    async def _score_all(
+        self, wanted: ScoreRequest, session: ModelSession, deadline: Deadline, request_id: str
+    ) -> list[dict[str, Any]]:
         async def outcome(index: int, image: Input) -> dict[str, Any]:
             identity = image.id if image.id is not None else str(index)
             try:
                 return await self._score_one(image, wanted, session, deadline, identity)
             except InferenceError as exc:
-                return {"id": identity, "error": exc.message, "code": exc.code}
+                return {"id": identity, "error": exc.message, "code": exc.code, "request_id": request_id}
 
         # A task group would cancel the neighbours of an unknown exception; here they end first, then it is a 500.
         outcomes = await asyncio.gather(
@@ -88,6 +90,8 @@ class ScoreRoutes:
         self, image: Input, wanted: ScoreRequest, session: ModelSession, deadline: Deadline, default_id: str
     ) -> dict[str, Any]:
         with self._counted(session), self._engine.admit() as permit:
+            if image.refusal is not None:
+                raise image.refusal
             score = await self._scorer.score(image.source, session, wanted.parameters, permit, deadline)
         return _reply(score, image.id if image.id is not None else default_id)
 

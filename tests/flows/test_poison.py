@@ -13,7 +13,7 @@ from inference.batch.messages import FinishMessage, ShardMessage
 from inference.batch.recover import MAX_RECOVERIES
 from inference.batch.selection import DeadLetterFilter
 from inference.batch.survey import BatchState
-from inference.errors import ImageNotFound, OriginUnavailable, StorageUnavailable
+from inference.errors import BatchNotFound, ImageNotFound, OriginUnavailable, StorageUnavailable
 from inference.storage import MAX_MESSAGE_BYTES
 from tests.fakes import HOST_LEASE_SECONDS, Call, Crash, FakeStorage
 from tests.flows.invariants import check_invariants, without_volatile
@@ -57,6 +57,42 @@ async def test_a_poison_message_that_the_host_copied_twice_is_one_dead_letter() 
     await sim.drain()
 
     assert len(sim.buried()) == 1
+
+
+async def test_the_same_text_in_several_queues_is_a_dead_letter_of_each() -> None:
+    sim = Simulation()
+    for queue in layout.WORK_QUEUES:
+        sim.queue(queue).put(b"not json")
+        sim.queue(layout.poison(queue)).put(b"not json")
+
+    await sim.drain()
+
+    assert sorted(letter["queue"] for letter in sim.buried()) == sorted(layout.WORK_QUEUES)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ShardMessage(batch_id="nobody", shard=0, offset=0, bytes=10, first=0, count=1),
+        FinishMessage(batch_id="nobody"),
+    ],
+)
+async def test_a_stray_work_message_makes_no_batch_of_the_id_that_it_names(
+    message: ShardMessage | FinishMessage,
+) -> None:
+    sim = Simulation()
+    await sim.run(manifest("b", images(1)))
+    sim.storage.clock.advance(60)
+    sim.queue(QueueName.SHARDS if isinstance(message, ShardMessage) else QueueName.FINISH).put(message.encode())
+
+    await sim.drain()
+
+    assert [letter["code"] for letter in sim.buried()] == ["batch_not_found"]
+    with pytest.raises(BatchNotFound):
+        await sim.service.status("nobody")
+    with pytest.raises(BatchNotFound):
+        await sim.service.cancel("nobody")
+    assert [status.batch_id for status in await sim.service.list_batches(1)] == ["b"]
 
 
 @pytest.mark.parametrize("times", [1, 5, 12])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gzip
 import tracemalloc
 import zlib
@@ -333,10 +334,11 @@ async def test_a_prefix_of_the_services_own_names_is_refused() -> None:
         await sim.service.submit(orjson.dumps({"manifest": f"{ACCOUNT_URL}/manifests/_batch/"}))
 
 
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("headers", [{}, {"content-type": "application/x-www-form-urlencoded"}])
-async def test_json_lines_are_known_by_their_beginning(headers: dict[str, str]) -> None:
+async def test_json_lines_are_known_by_their_beginning(headers: dict[str, str], mark: bytes) -> None:
     sim = Simulation()
-    body = b"\n".join(orjson.dumps({"url": url}) for url in URLS)
+    body = mark + b"\n".join(orjson.dumps({"url": url}) for url in URLS)
     reply = await BatchRoutes(sim.service, RequestLimits()).submit(
         Request("POST", "http://localhost:7071/api", headers=headers, body=body)
     )

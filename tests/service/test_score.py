@@ -86,13 +86,16 @@ async def test_inputs_get_a_result_or_an_error_each_in_order(client: aiohttp.Cli
     good = base64.b64encode(SEVEN.read_bytes()).decode()
     bad = base64.b64encode(b"no image").decode()
 
-    status, reply = await post(client, json={"inputs": [{"id": "a", "data": good}, {"data": bad}, {"data": good}]})
+    inputs = [{"id": "a", "data": good}, {"data": bad}, {"data": good}, {"data": "no base64!"}]
+
+    status, reply = await post(client, json={"inputs": inputs}, headers={"x-request-id": "r"})
 
     assert status == 200
-    first, second, third = reply["results"]
+    first, second, third, fourth = reply["results"]
     assert (first["id"], first["predictions"][0]["label"]) == ("a", "7")
-    assert second == {"id": "1", "error": second["error"], "code": "image_invalid"}
+    assert second == {"id": "1", "error": second["error"], "code": "image_invalid", "request_id": "r"}
     assert (third["id"], third["predictions"]) == ("2", first["predictions"])
+    assert fourth == {"id": "3", "error": "data is not base64.", "code": "invalid_request", "request_id": "r"}
 
 
 REFUSALS = [

@@ -46,7 +46,7 @@ SCORE_REPLIES: Json = {
 SCORES: Json = {
     "results": [
         {**SCORE, "id": "a"},
-        {"id": "b", "error": "The bytes are not a readable image.", "code": "image_invalid"},
+        {"id": "b", "error": "The bytes are not a readable image.", "code": "image_invalid", "request_id": "9f86d081…"},
     ]
 }
 

@@ -133,8 +133,13 @@ def _replies() -> Json:
             },
         ),
         "ScoreFailure": _object(
-            ["id", "error", "code"],
-            {"id": {"type": "string"}, "error": {"type": "string"}, "code": {"$ref": "#/components/schemas/ErrorCode"}},
+            ["id", "error", "code", "request_id"],
+            {
+                "id": {"type": "string"},
+                "error": {"type": "string"},
+                "code": {"$ref": "#/components/schemas/ErrorCode"},
+                "request_id": {"type": "string"},
+            },
             description="One image of several that could not be scored.",
         ),
         "Scores": _object(

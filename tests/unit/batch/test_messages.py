@@ -116,6 +116,15 @@ def test_the_key_of_a_message_depends_on_what_is_asked_alone() -> None:
     assert message.changed(images=["https://a.example/1"]).key != message.key
 
 
+@pytest.mark.parametrize("name", [name for name in ManifestMessage.__struct_fields__ if name != "images"])
+def test_a_null_is_what_is_not_there(name: str) -> None:
+    plain = {"images": ["https://a.example/1"]}
+
+    assert ManifestMessage.of({**plain, name: None}) == ManifestMessage.of(plain)
+    with pytest.raises(InvalidManifest, match="surprise: unknown key"):
+        ManifestMessage.of({**plain, "surprise": None})
+
+
 def test_a_refusal_does_not_repeat_the_value() -> None:
     with pytest.raises(InvalidManifest) as raised:
         ManifestMessage.of({**FULL, "model": ["https://host/?sig=canary"]})

@@ -128,6 +128,14 @@ def test_inputs_keep_their_order_and_ids() -> None:
     assert request.is_list
 
 
+def test_data_that_is_not_base64_is_the_fault_of_one_input_alone() -> None:
+    request = read_json({"inputs": [{"id": "a", "data": "aGk"}, {"url": "https://host/a"}]})
+
+    broken, good = request.inputs
+    assert (broken.id, broken.refusal and broken.refusal.message) == ("a", "data is not base64.")
+    assert (good.source, good.refusal) == (Source(url="https://host/a"), None)
+
+
 def test_one_input_is_still_a_list() -> None:
     assert read_json({"inputs": [{"url": "https://host/a"}]}).is_list
 
@@ -169,6 +177,26 @@ def test_a_form_takes_the_parameters_of_json_bodies_and_prefers_fields() -> None
     )
 
     assert read(body, content_type).parameters == ScoreParameters(top_k=3, min_score=0.5)
+
+
+def blob(name: str, data: bytes) -> bytes:
+    """Return a part as a browser makes it of a Blob of JSON."""
+    disposition = f'Content-Disposition: form-data; name="{name}"; filename="blob"'.encode()
+    return b"--edge\r\n" + disposition + b"\r\nContent-Type: application/json\r\n\r\n" + data + b"\r\n"
+
+
+def test_parameters_that_a_browser_sends_as_a_blob_are_no_image() -> None:
+    body, content_type = form(("image", "cat.png", PIXELS), ("min_score", None, b"0.5"))
+    request = read(blob("parameters", b'{"top_k": 1, "min_score": 0.1}') + body, content_type)
+
+    assert sources(request) == [Source(data=PIXELS)]
+    assert not request.is_list
+    assert request.parameters == ScoreParameters(top_k=1, min_score=0.5)
+    with pytest.raises(PayloadTooLarge, match="parameters"):
+        read_score_request(
+            Request("POST", "", headers={"content-type": content_type}, body=blob("parameters", b" " * 70_000) + body),
+            LIMITS,
+        )
 
 
 @pytest.mark.parametrize("given", [b"3", b"{", b'{"topk": 1}', b'{"top_k": "3"}'])
@@ -323,8 +351,9 @@ def test_a_form_that_cannot_be_used_is_refused(body: bytes, content_type: str) -
     [
         (orjson.dumps({"inputs": [{"url": "https://host/a"}] * 4}), "application/json"),
         form(*[("image", "a.png", PIXELS)] * 4),
+        form(*[("image", "a.png", PIXELS)] * 40),
     ],
-    ids=["json", "form"],
+    ids=["json", "form", "form of very many"],
 )
 def test_more_images_than_a_request_may_have_are_over_a_limit(body: bytes, content_type: str) -> None:
     with pytest.raises(TooManyInputs, match="may have 3 images"):
