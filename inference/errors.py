@@ -67,7 +67,7 @@ class InvalidMessage(InvalidRequest):
 
 
 class PayloadTooLarge(InvalidRequest):
-    """The request body is larger than this service accepts."""
+    """The request body, or the reply to it, is larger than this service can hold."""
 
     code = "payload_too_large"
 

@@ -42,6 +42,9 @@ class Network(Struct, frozen=True):
 #: The longest delay of a queue message that the service allows: seven days.
 MAX_DELAY_SECONDS: Final = 7 * 24 * 3600
 
+#: Rows of one shard: a part is read and written whole, so this bounds memory.
+MAX_MINI_BATCH_SIZE: Final = 10_000
+
 #: The path is printable ASCII but `?`, `#` and backslash.
 _URL_PREFIX: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(?P<port>[1-9][0-9]{0,4}))?"
@@ -133,8 +136,8 @@ def _number[N: (int, float)](kind: Callable[[str], N], minimum: N, maximum: floa
     return parse
 
 
-def _count(minimum: int = 1) -> Callable[[str], int]:
-    return _number(int, minimum)
+def _count(minimum: int = 1, maximum: float = inf) -> Callable[[str], int]:
+    return _number(int, minimum, maximum)
 
 
 def _seconds(minimum: float = 0.0) -> Callable[[str], float]:
@@ -373,7 +376,9 @@ class ProtocolSettings(_Group, frozen=True):
 class BatchSettings(_Group, frozen=True):
     """How a manifest is cut up and how often its items are tried."""
 
-    shard_size: int = _setting("INFERENCE_SHARD_SIZE", _count(), 100, "Items in one shard (`mini_batch_size`).")
+    shard_size: int = _setting(
+        "INFERENCE_SHARD_SIZE", _count(1, MAX_MINI_BATCH_SIZE), 100, "Items in one shard (`mini_batch_size`)."
+    )
     shard_concurrency: int = _setting(
         "INFERENCE_SHARD_CONCURRENCY", _count(), 8, "Items of one shard that are fetched and scored at once."
     )

@@ -195,4 +195,6 @@ def _log(attempt: Attempt, record: BatchRecord, url: str, message: FinishMessage
         "reason": attempt.reason,
     }
     level = {Outcome.OK: logging.INFO, Outcome.RETRIED: logging.INFO}.get(attempt.outcome, logging.WARNING)
-    logger.log(level, "callback %s", attempt.outcome.value.replace("_", " "), extra=extra)
+    what = attempt.outcome.value.replace("_", " ")
+    why = f": {attempt.reason}" if attempt.reason else ""
+    logger.log(level, "callback of %s to %s: %s%s", record.batch_id, extra["url"], what, why, extra=extra)

@@ -268,7 +268,8 @@ class ShardTable(Struct, frozen=True):
             return False
         with suppress(PreconditionFailed):  # another worker was quicker
             await _write_table(self.store, self.name, self.manifest_etag, canonicaliser)
-        logger.warning("shard table made again", extra={"action": "shard_table_rebuilt", "blob": self.name})
+        extra = {"action": "shard_table_rebuilt", "blob": self.name}
+        logger.warning("shard table made again: %s", self.name, extra=extra)
         return True
 
     def _range(self, shard: int, begin: int, end: int) -> ShardRange:

@@ -1,7 +1,7 @@
 """Owns the names of queues, containers and blobs; it refuses to read or write any of them.
 
 manifests/   {anything a user uploads} · uploads/…          names that begin with "_" are the service's own
-  _submitted/{id}.json              accepted over HTTP, not yet expanded
+  _submitted/{id}.json              accepted over HTTP or sent by onnxfn, not yet expanded
   _batch/{id}.json                  the record: its existence is the batch's
   _data/{id}/manifest-{key}.jsonl   the canonical manifest        shards-{key}.bin   its shard offsets
   _data/{id}/expanded               every message of round 0 was sent

@@ -17,6 +17,7 @@ from msgspec import Meta, field
 from inference.batch.layout import check_batch_id
 from inference.errors import InvalidManifest, InvalidMessage
 from inference.schema import Misfit, Record, Table, read, read_table
+from inference.settings import MAX_MINI_BATCH_SIZE
 
 VERSION: Literal[1] = 1
 
@@ -24,8 +25,6 @@ VERSION: Literal[1] = 1
 _MAX_DEPTH = 20
 #: Of a whole number that orjson can write again, or of one less and a minus.
 _MAX_DIGITS = 20
-#: Rows of one shard: a part is read and written whole, so this bounds memory.
-MAX_MINI_BATCH_SIZE = 10_000
 _MAX_RETRIES = 100
 
 type Traceparent = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]

@@ -69,7 +69,7 @@ class BatchRecord(Record, frozen=True, kw_only=True):
 
 
 class Ticket(Record, frozen=True, kw_only=True):
-    """A submission that was accepted over HTTP and is not expanded yet."""
+    """A submission that was accepted over HTTP, or sent by `onnxfn`, and is not expanded yet."""
 
     batch_id: str
     #: None when the manifest stands in storage and was not read.

@@ -6,7 +6,9 @@ It refuses to be imported before it is needed: the storage SDK takes a good part
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from inference.batch.account import Account
@@ -14,13 +16,20 @@ from inference.batch.expand import check_same
 from inference.batch.layout import UPLOADS, ContainerName, QueueName
 from inference.batch.messages import ManifestMessage
 from inference.batch.ports import Stores
-from inference.batch.record import Records
+from inference.batch.record import Records, Ticket
 from inference.batch.source import open_source
 from inference.cli.account import parse_storage
 from inference.cli.failure import Failure, WrongCall
 from inference.cli.output import progress_bytes
 from inference.cli.submission import Submission, choose_batch_id, read_chunks
-from inference.errors import BatchConflict, InferenceError, InvalidManifest, NotFound, SettingsError
+from inference.errors import (
+    BatchConflict,
+    InferenceError,
+    InvalidManifest,
+    NotFound,
+    SettingsError,
+    StorageForbidden,
+)
 from inference.settings import BatchSettings, StorageSettings
 from inference.storage import ABSENT, MAX_MESSAGE_BYTES, PreconditionFailed
 from inference.storage.azure import AzureStorage
@@ -52,17 +61,33 @@ async def _upload(submission: Submission, settings: StorageSettings, batch_id: s
         body = message.encode()
         if len(body) > MAX_MESSAGE_BYTES:
             raise WrongCall("The message is too large for a queue; give its images a line each (JSON Lines).")
-        await _check_id(account, message, batch_id)
-        await account.queue(QueueName.MANIFESTS).send(body)
+        stores = Stores(**{name.value: account.blobs(name) for name in ContainerName})
+        records = Records(stores)
+        if record := await records.find(batch_id):
+            # Raises BatchConflict when it has other content: who waits would be told of that one.
+            source = await open_source(message, stores.manifests, Account(account.blob_endpoint, account.blobs))
+            await check_same(record, message, source, BatchSettings().max_manifest_items)
+        async with _ticket(records, batch_id, is_needed=record is None):
+            await account.queue(QueueName.MANIFESTS).send(body)
 
 
-async def _check_id(account: AzureStorage, message: ManifestMessage, batch_id: str) -> None:
-    """Raise BatchConflict when there is a batch of this id with other content: who waits would be told of that one."""
-    stores = Stores(**{name.value: account.blobs(name) for name in ContainerName})
-    record = await Records(stores).find(batch_id)
-    if record is not None:
-        source = await open_source(message, stores.manifests, Account(account.blob_endpoint, account.blobs))
-        await check_same(record, message, source, BatchSettings().max_manifest_items)
+@asynccontextmanager
+async def _ticket(records: Records, batch_id: str, *, is_needed: bool) -> AsyncIterator[None]:
+    """Let the batch be known before its manifest is read, however long that takes; not when no message was sent.
+
+    As for a submission over HTTP. Rights that suffice for the queue alone suffice without it.
+    """
+    ticket = Ticket(batch_id=batch_id, digest=None, total=0, created_at=datetime.now(UTC).isoformat())
+    is_mine = False
+    if is_needed:
+        with suppress(StorageForbidden):
+            is_mine = await records.create_ticket(ticket)
+    try:
+        yield
+    except BaseException:
+        if is_mine:
+            await records.drop_ticket(batch_id)
+        raise
 
 
 async def _write_file(account: AzureStorage, submission: Submission, batch_id: str) -> str:

@@ -18,7 +18,8 @@ _FAILURES_IN_A_ROW = 10
 def watch(client: Client, batch_id: str, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
     """Return the batch's status once it has ended, showing a progress bar on a terminal.
 
-    A batch dropped on the queue is unknown (404) until the service has read its manifest, so that is waited for too.
+    A batch whose ticket `--storage` had no right to write is unknown (404) until the service has read its manifest, so
+    that is waited for too.
     Raises Refused or Unreachable after many failures in a row.
     """
     from rich.console import Console

@@ -61,7 +61,8 @@ class PlanCache:
         except OSError as exc:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            _log.warning("plan not kept", extra={"action": "plan_not_kept", "reason": exc.strerror})
+            extra = {"action": "plan_not_kept", "reason": exc.strerror}
+            _log.warning("plan not kept: %s", exc.strerror, extra=extra)
 
     def _path(self, model: str, cores: int) -> Path:
         key = "\n".join((model, str(cores), self._runtime, self._processor))

@@ -191,7 +191,7 @@ class Tuner:
             return False
         except Exception as exc:  # a model that serves must not be lost to a faster way to run it
             reason = exc.message if isinstance(exc, InferenceError) else type(exc).__name__
-            _log.warning("model not tuned", extra={"action": "model_not_tuned", "reason": reason})
+            _log.warning("model not tuned: %s", reason, extra={"action": "model_not_tuned", "reason": reason})
             return True
         _log.info("model tuned", extra={"action": "model_tuned", "sha256": model.sha256, **asdict(plan)})
         return True

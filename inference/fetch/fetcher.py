@@ -72,7 +72,7 @@ class Fetcher:
             return await self._fetch(self._client.urls.read(url), deadline)
         except UrlNotAllowed as refusal:
             record = {"action": "fetch_refused", "url": redact_url(url), "reason": refusal.message}
-            logger.warning("fetch refused", extra=record)
+            logger.warning("fetch refused: %s: %s", record["url"], record["reason"], extra=record)
             raise
 
     async def close(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import AsyncIterator
 
 import orjson
 
+from inference.batch import layout
+from inference.batch.layout import ContainerName
 from inference.batch.manifest import MAX_LINE_BYTES
 from inference.batch.service import BatchService
 from inference.errors import InvalidRequest, PayloadTooLarge
@@ -18,6 +21,9 @@ from inference.settings import RequestLimits
 #: Query parameters that say of a bare manifest (JSON Lines, CSV, urls) what a JSON one says itself.
 _OPTIONS = ("batch_id", "model", "mini_batch_size", "error_threshold", "max_retries", "callback_url")
 _MAX_LISTED = 100
+#: Worker and host hold a reply whole, and more than once while it goes from one to the other; by default they have
+#: 2 GiB between them (infra/bicep/api.bicep), and a batch may have results of several.
+MAX_REPLY_BYTES = 256 * 1024 * 1024
 #: What a manifest that is read as a stream may be packed in; that is seen from its first bytes.
 _STREAMED = frozenset({"", "identity", "gzip", "x-gzip"})
 _FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
@@ -73,7 +79,8 @@ class BatchRoutes:
             raise InvalidRequest(f"format: one of {', '.join(_FORMATS)}.")
         batch_id = request.path["batch_id"]
         rows = self._batches.results(batch_id, is_table=wanted == "csv")
-        return Response(200, await collect(rows), {"content-type": _FORMATS[wanted]})
+        instead = f"read the blob {layout.results(batch_id)} in the container {ContainerName.RESULTS}"
+        return Response(200, await collect(rows, instead), {"content-type": _FORMATS[wanted]})
 
 
 def _is_lines(body: bytes) -> bool:
@@ -88,6 +95,15 @@ def _is_lines(body: bytes) -> bool:
     return isinstance(value, dict) and "url" in value
 
 
-async def collect(chunks: AsyncIterator[bytes]) -> bytes:
-    """Join chunks: the Functions programming model without extensions takes a reply whole."""
-    return b"".join([chunk async for chunk in chunks])
+async def collect(chunks: AsyncIterator[bytes], instead: str) -> bytes:
+    """Join chunks: the Functions programming model without extensions takes a reply whole.
+
+    Raises PayloadTooLarge, which says what to do `instead`.
+    """
+    with io.BytesIO() as reply:  # unlike a list of chunks it is not held twice when all are there
+        async for chunk in chunks:
+            if reply.tell() + len(chunk) > MAX_REPLY_BYTES:
+                limit = MAX_REPLY_BYTES >> 20
+                raise PayloadTooLarge(f"This would be a reply of more than {limit} MiB; {instead}.")
+            reply.write(chunk)
+        return reply.getvalue()

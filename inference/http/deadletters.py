@@ -24,7 +24,8 @@ class DeadLetterRoutes:
 
     async def export(self, request: Request) -> Response:
         """Return failed items as a manifest, with the urls as they were submitted."""
-        rows = await collect(self._batches.export(read_filter(request.query)))
+        instead = "choose fewer dead letters, by batch_id, code, since or limit"
+        rows = await collect(self._batches.export(read_filter(request.query)), instead)
         return Response(200, rows, {"content-type": "application/x-ndjson"})
 
     async def replay(self, request: Request) -> Response:

@@ -294,7 +294,8 @@ class ModelRegistry:
         except InferenceError as exc:
             self._problem = f"the model repository: {exc.message}"
             telemetry.count_model_poll(exc.code)
-            logger.warning("model repository not read", extra={"action": "model_poll_failed", "reason": exc.message})
+            extra = {"action": "model_poll_failed", "reason": exc.message}
+            logger.warning("model repository not read: %s", exc.message, extra=extra)
             return
         self._problem = None
         for key in [*self._routes]:

@@ -262,7 +262,10 @@ class SessionCache:
         slot.failures = min(slot.failures + 1, 16)
         slot.retry_at = self._clock() + max(wait, 0.0)
         if slot.error is not None:
-            logger.warning("model not loaded", extra={"action": "model_load_failed", "reason": slot.error.message})
+            reason = slot.error.message
+            extra = {"action": "model_load_failed", "model": str(slot.release), "reason": reason}
+            why = reason.removeprefix(f"{slot.release}: ")
+            logger.warning("model %s not loaded: %s", slot.release, why, extra=extra)
 
 
 def _sum_memory(slots: Iterable[Slot]) -> int:

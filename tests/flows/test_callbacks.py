@@ -115,6 +115,7 @@ async def test_whatever_failed_is_tried_again_later_each_time_and_given_up_after
         ("callback_retried", "origin_timeout"),
         ("callback_given_up", "status_429"),
     ]
+    assert caplog.messages[-1] == "callback of b to https://hooks.example/done?…: given up: status_429"
     assert {record.__dict__["url"] for record in caplog.records} == {"https://hooks.example/done?…"}
     assert "secret" not in repr([record.__dict__ for record in caplog.records])
     assert not sim.buried()

@@ -40,6 +40,8 @@ def test_every_problem_is_named_at_once() -> None:
         ("INFERENCE_RETRY_BASE_SECONDS", "-1"),
         ("INFERENCE_FINISH_POLL_SECONDS", "inf"),
         ("INFERENCE_RETRY_CAP_SECONDS", "604801"),
+        ("INFERENCE_SHARD_SIZE", "0"),
+        ("INFERENCE_SHARD_SIZE", "10001"),
         ("INFERENCE_MAX_IMAGE_BYTES", "1.5"),
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1/8:80"),
         ("INFERENCE_FETCH_ALLOW", "127.0.0.1:0"),

@@ -148,7 +148,7 @@ _BATCHES = (
                 },
             }
         },
-        raises=(errors.InvalidRequest, errors.NotFound, errors.BatchNotFound, *_STORAGE),
+        raises=(errors.InvalidRequest, errors.NotFound, errors.BatchNotFound, errors.PayloadTooLarge, *_STORAGE),
     ),
     Operation(
         id="cancel_batch",
@@ -190,7 +190,7 @@ _DEAD_LETTERS = (
                 "content": _line_body("application/x-ndjson", examples.MANIFEST_LINES),
             }
         },
-        raises=(errors.InvalidRequest, errors.ManifestNotFound, *_STORAGE),
+        raises=(errors.InvalidRequest, errors.ManifestNotFound, errors.PayloadTooLarge, *_STORAGE),
     ),
     Operation(
         id="replay_dead_letters",

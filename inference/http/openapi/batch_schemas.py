@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.batch.messages import MAX_MINI_BATCH_SIZE
 from inference.batch.survey import BatchState
-from inference.settings import BatchSettings
+from inference.settings import MAX_MINI_BATCH_SIZE, BatchSettings
 
 type Json = dict[str, Any]
 

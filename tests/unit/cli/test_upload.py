@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
-from tests.unit.cli.service import Program, Service
+from tests.unit.cli.service import Program, Service, refusal
 
 LINES = b"https://h/1.png\nhttps://h/2.png\n"
 
@@ -87,6 +88,30 @@ def test_submitting_the_same_again_sends_the_message_but_not_the_file(
     first, second = account.take_messages()
     assert first == second
     assert account.blob_names("uploads/twice/") == [first["manifest"]]
+
+
+def test_a_batch_is_known_before_its_manifest_is_read(onnxfn: Program, account: Account, tmp_path: Path) -> None:
+    path = tmp_path / "m.txt"
+    path.write_bytes(LINES)
+
+    onnxfn("batch", "submit", str(path), "--storage", account.connection_string, "--batch-id", "unread")
+
+    assert json.loads(account.read_blob("_submitted/unread.json"))["batch_id"] == "unread"
+    assert [message["batch_id"] for message in account.take_messages()] == ["unread"]
+
+
+def test_a_message_that_was_not_sent_leaves_no_batch_that_waits_for_it(
+    onnxfn: Program, service: Service, account: Account, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.txt"
+    path.write_bytes(LINES)
+    service.answer("POST /queues/batch-manifests/messages", refusal(403, "AuthorizationPermissionMismatch"))
+    no_queues = re.sub("QueueEndpoint=[^;]*", f"QueueEndpoint={service.url}/queues", account.connection_string)
+
+    done = onnxfn("batch", "submit", str(path), "--storage", no_queues, "--batch-id", "unsent")
+
+    assert done.code == 1
+    assert account.blob_names("_submitted/unsent") == []
 
 
 def test_the_id_of_a_batch_with_other_content_is_refused_before_anything_waits_for_it(

@@ -156,6 +156,9 @@ async def test_a_refusal_is_logged_once_without_query_or_user_information(caplog
     (record,) = caplog.records
     assert record.__dict__["action"] == "fetch_refused"
     assert record.__dict__["url"] == "https://example.com/a.png?…"
+    # Consoles, and the logs of Azure Functions, show the message alone.
+    assert record.getMessage().startswith("fetch refused: https://example.com/a.png?…: ")
+    assert record.getMessage().endswith(record.__dict__["reason"])
     assert "canary" not in repr(record.__dict__)
 
 

@@ -201,7 +201,9 @@ async def test_each_further_failure_doubles_the_wait_up_to_ten_minutes(
     assert len(loads.versions) == 8
 
 
-async def test_failed_version_says_why_and_the_one_before_it_serves(registry: ModelRegistry, folder: Path) -> None:
+async def test_failed_version_says_why_and_the_one_before_it_serves(
+    registry: ModelRegistry, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     break_version(folder)
 
     # A process that starts after a bad version was published serves what older processes went on serving.
@@ -213,6 +215,7 @@ async def test_failed_version_says_why_and_the_one_before_it_serves(registry: Mo
     assert (good.version, good.state, good.is_default, good.reason) == ("1", "ready", True, None)
     assert (failed.version, failed.state, failed.is_default, failed.session) == ("2", "failed", False, None)
     assert failed.reason == problem
+    assert caplog.messages == [f"model tiny:2 not loaded: {problem.removeprefix('tiny:2: ')}"]
 
 
 async def test_version_that_is_pinned_has_no_stand_in(registry: ModelRegistry, folder: Path) -> None:
