@@ -12,7 +12,7 @@ import orjson
 
 from inference.batch import layout
 from inference.errors import NotFound, StorageUnavailable
-from inference.storage import BlobNotFound, BlobStore, PreconditionFailed
+from inference.storage import BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
 COLUMNS = (
     "index",
@@ -32,17 +32,34 @@ COLUMNS = (
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-async def read_results(results: BlobStore, batch_id: str) -> AsyncIterator[bytes]:
-    """Yield `results.jsonl`. Raises NotFound before the first row when the batch has not ended."""
-    name = layout.results(batch_id)
-    found = await results.properties(name)
+async def find_results(results: BlobStore, batch_id: str) -> BlobProperties:
+    """Return the properties of `results.jsonl`. Raises NotFound when the batch has not ended."""
+    found = await results.properties(layout.results(batch_id))
     if found is None:
         raise NotFound("The batch has no results yet; its status tells how far it is, or why none will come.")
+    return found
+
+
+async def read_range(results: BlobStore, found: BlobProperties, first: int, length: int) -> bytes:
+    """Return bytes [first, first + length) of the results that `find_results` found. Raises StorageUnavailable."""
     try:
-        async for chunk in results.stream(name, if_match=found.etag):
+        return await results.read_range(found.name, first, length, if_match=found.etag)
+    except (PreconditionFailed, BlobNotFound):
+        raise _written_anew() from None
+
+
+async def read_results(results: BlobStore, batch_id: str) -> AsyncIterator[bytes]:
+    """Yield `results.jsonl`. Raises NotFound before the first row when the batch has not ended."""
+    found = await find_results(results, batch_id)
+    try:
+        async for chunk in results.stream(found.name, if_match=found.etag):
             yield chunk
     except (PreconditionFailed, BlobNotFound):
-        raise StorageUnavailable("The results were written anew while they were read; read them again.") from None
+        raise _written_anew() from None
+
+
+def _written_anew() -> StorageUnavailable:
+    return StorageUnavailable("The results were written anew while they were read; read them again.")
 
 
 async def read_table(results: BlobStore, batch_id: str) -> AsyncIterator[bytes]:

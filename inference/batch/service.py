@@ -25,7 +25,7 @@ from inference.batch.ports import Clock, Delivery, Draining, Poster, Queues, Ran
 from inference.batch.record import Records
 from inference.batch.recover import Recovery
 from inference.batch.replay import Operations, Outcome
-from inference.batch.results import read_results, read_table
+from inference.batch.results import find_results, read_range, read_results, read_table
 from inference.batch.scoring import ShardScoring
 from inference.batch.selection import DeadLetterFilter, DeadLetterPage, DeadLetterReader
 from inference.batch.shard import ShardWorker
@@ -36,6 +36,7 @@ from inference.batch.survey import BatchState
 from inference.batch.suspects import Isolation, Suspects
 from inference.errors import BatchCancelled, InvalidMessage, NotFound
 from inference.settings import BatchSettings, CallbackSettings
+from inference.storage import BlobProperties
 
 type DeliveryHandler = Callable[[Delivery], Awaitable[None]]
 
@@ -172,12 +173,24 @@ class BatchService:
 
     async def results(self, batch_id: str, *, is_table: bool = False) -> AsyncIterator[bytes]:
         """Yield the results as JSON Lines, or as CSV. Raises BatchNotFound, NotFound before the first chunk."""
-        if not layout.is_batch_id(batch_id) or await self._records.find(batch_id) is None:
-            # One that was accepted and waits to be expanded, or was refused then, is a batch too, without results.
-            await self.status(batch_id)
+        await self._check_known(batch_id)
         read = read_table if is_table else read_results
         async for chunk in read(self._stores.results, batch_id):
             yield chunk
+
+    async def find_results(self, batch_id: str) -> BlobProperties:
+        """Return the properties of the results as JSON Lines. Raises BatchNotFound, NotFound."""
+        await self._check_known(batch_id)
+        return await find_results(self._stores.results, batch_id)
+
+    async def read_results(self, found: BlobProperties, first: int, length: int) -> bytes:
+        """Return bytes [first, first + length) of what `find_results` found. Raises Unavailable once it is replaced."""
+        return await read_range(self._stores.results, found, first, length)
+
+    async def _check_known(self, batch_id: str) -> None:
+        if not layout.is_batch_id(batch_id) or await self._records.find(batch_id) is None:
+            # One that was accepted and waits to be expanded, or was refused then, is a batch too, without results.
+            await self.status(batch_id)
 
     async def cancel(self, batch_id: str) -> BatchStatus:
         """End a batch: items that were not scored end as failed, and can be replayed. Raises BatchNotFound."""

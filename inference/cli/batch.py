@@ -109,8 +109,9 @@ def results(
         raise WrongCall(f"--format {format!r} is neither jsonl nor csv.")
     if json and format != "jsonl":
         raise WrongCall("--json and --format csv exclude each other.")
-    route = str(Route("batches", batch_id, "results"))
-    write_chunks(Client(url, key).stream(route, {"format": format}), output)
+    client, route = Client(url, key), str(Route("batches", batch_id, "results"))
+    stream = client.stream_ranges if format == "jsonl" else client.stream  # rows of a table are made as they go
+    write_chunks(stream(route, {"format": format}), output)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from ipaddress import ip_address
 from typing import Any, cast
@@ -32,6 +33,8 @@ _WRONG_CALL_STATUSES = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 404, 4
 #: Longer than Container Apps ingress keeps a request (240 s).
 _TIMEOUT_SECONDS = 300.0
 _CHUNK_BYTES = 256 * 1024
+#: Of results that are asked for at once: worker and host hold a reply whole.
+_RANGE_BYTES = 32 * 1024 * 1024
 
 type Query = Mapping[str, str | float | None]
 
@@ -117,21 +120,52 @@ class Client:
     def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """GET `path` and yield its body in pieces. Raises Refused, Unreachable, also when the body is cut off."""
         with self._open("GET", path, query) as response:
-            if response.headers.get_content_type() == "text/html":  # a proxy's page to sign in, or another site
-                raise _NotTheService(self.url)
-            while chunk := response.read(_CHUNK_BYTES):
-                yield chunk
-            if response.length:  # what is missing; read() in pieces does not complain of it
-                raise IncompleteRead(b"", response.length)
+            yield from self._chunks(response)
+
+    def stream_ranges(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """As `stream`, in ranges of what the service can hold, however much there is. Errors: see `stream`.
+
+        Raises Failure when something else stands there by the next range.
+        """
+        begin, total, etag = 0, 1, ""
+        while begin < total:
+            wanted = {"range": f"bytes={begin}-{begin + _RANGE_BYTES - 1}", **({"if-range": etag} if etag else {})}
+            with self._open("GET", path, query, headers=wanted) as response:
+                if response.status != HTTPStatus.PARTIAL_CONTENT:
+                    if begin:
+                        raise Failure("The results were written anew while they were read; ask for them again.")
+                    yield from self._chunks(response)
+                    return
+                total, etag = _total_of(response.headers["Content-Range"]), response.headers["ETag"] or ""
+                before = begin
+                for chunk in self._chunks(response):
+                    begin += len(chunk)
+                    yield chunk
+                if begin == before:
+                    raise IncompleteRead(b"", total - begin)
+
+    def _chunks(self, response: HTTPResponse) -> Iterator[bytes]:
+        if response.headers.get_content_type() == "text/html":  # a proxy's page to sign in, or another site
+            raise _NotTheService(self.url)
+        while chunk := response.read(_CHUNK_BYTES):
+            yield chunk
+        if response.length:  # what is missing; read() in pieces does not complain of it
+            raise IncompleteRead(b"", response.length)
 
     @contextmanager
     def _open(
-        self, method: str, path: str, query: Query | None, body: bytes | None = None, content_type: str = ""
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: bytes | None = None,
+        content_type: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[HTTPResponse]:
         chosen = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"{self.url}/api{path}" + (f"?{urlencode(chosen)}" if chosen else "")
-        headers = {**self._headers, **({"content-type": content_type} if content_type else {})}
-        request = Request(url, data=body, headers=headers, method=method)  # noqa: S310 -- _check_url saw the scheme
+        sent = {**self._headers, **(headers or {}), **({"content-type": content_type} if content_type else {})}
+        request = Request(url, data=body, headers=sent, method=method)  # noqa: S310 -- _check_url saw the scheme
         try:
             with cast("HTTPResponse", self._opener.open(request, timeout=_TIMEOUT_SECONDS)) as response:
                 yield response
@@ -195,6 +229,14 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _total_of(content_range: str | None) -> int:
+    """Return the whole length of which a `Content-Range` is a part. Raises HTTPException."""
+    try:
+        return int((content_range or "").rpartition("/")[2])
+    except ValueError:
+        raise HTTPException("a range of an unknown length") from None
 
 
 def _origin_of(location: str | None) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import orjson
+from werkzeug.datastructures import Range
+from werkzeug.http import parse_range_header, quote_etag
 
 from inference.batch import layout
 from inference.batch.layout import ContainerName
@@ -78,9 +80,34 @@ class BatchRoutes:
         if wanted not in _FORMATS:
             raise InvalidRequest(f"format: one of {', '.join(_FORMATS)}.")
         batch_id = request.path["batch_id"]
+        headers = {"content-type": _FORMATS[wanted]}
+        if wanted == "jsonl":
+            headers["accept-ranges"] = "bytes"
+            if (ranges := parse_range_header(request.headers.get("range"))) and ranges.units == "bytes":
+                part = await self._part(batch_id, ranges, request.headers.get("if-range"), headers)
+                if part is not None:
+                    return part
         rows = self._batches.results(batch_id, is_table=wanted == "csv")
-        instead = f"read the blob {layout.results(batch_id)} in the container {ContainerName.RESULTS}"
-        return Response(200, await collect(rows, instead), {"content-type": _FORMATS[wanted]})
+        blob = f"{layout.results(batch_id)} in the container {ContainerName.RESULTS}"
+        instead = f"ask for ranges of it as jsonl, or read the blob {blob}"
+        return Response(200, await collect(rows, instead), headers)
+
+    async def _part(
+        self, batch_id: str, ranges: Range, if_range: str | None, headers: Mapping[str, str]
+    ) -> Response | None:
+        """Return one range of the rows; None where there is none such, and the whole is the answer.
+
+        A part may be shorter than was asked for. Source: RFC 9110, sections 13.1.5, 14.2 and 15.3.7.
+        """
+        found = await self._batches.find_results(batch_id)
+        etag = quote_etag(found.etag)
+        bounds = ranges.range_for_length(found.bytes)
+        if bounds is None or if_range not in (None, etag):
+            return None
+        first, end = bounds[0], min(bounds[1], bounds[0] + MAX_REPLY_BYTES)
+        part = await self._batches.read_results(found, first, end - first)
+        content_range = f"bytes {first}-{end - 1}/{found.bytes}"
+        return Response(206, part, {**headers, "content-range": content_range, "etag": etag})
 
 
 def _is_lines(body: bytes) -> bool:

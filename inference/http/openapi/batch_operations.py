@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inference import errors
 from inference.http.openapi import examples
-from inference.http.openapi.operation import Json, Operation, query_parameter, reply
+from inference.http.openapi.operation import Json, Operation, header_parameter, query_parameter, reply
 
 _STORAGE = (errors.StorageUnavailable, errors.StorageForbidden)
 _ONE_BATCH = (errors.BatchNotFound, *_STORAGE)
@@ -132,9 +132,14 @@ _BATCHES = (
         path="/batches/{batch_id}/results",
         tag="Batches",
         summary="Download the results",
-        description="One row for each image, in manifest order.",
+        description=(
+            "One row for each image, in manifest order. JSON Lines of any length can be read in ranges (RFC 9110): send"
+            " `If-Range` with the first part's `ETag`, and mind `Content-Range`: a part may be shorter than asked for."
+        ),
         parameters=(
             query_parameter("format", {"type": "string", "enum": ["jsonl", "csv"], "default": "jsonl"}, "Of the rows."),
+            header_parameter("range", "Of the JSON Lines, for instance `bytes=0-33554431`."),
+            header_parameter("if-range", "The `ETag` of a part that was read before."),
         ),
         replies={
             200: {
@@ -146,7 +151,12 @@ _BATCHES = (
                     },
                     "text/csv": {"schema": {"type": "string"}},
                 },
-            }
+            },
+            206: {
+                "description": "The range of the JSON Lines that `Content-Range` names.",
+                "headers": {name: {"schema": {"type": "string"}} for name in ("Content-Range", "ETag")},
+                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+            },
         },
         raises=(errors.InvalidRequest, errors.NotFound, errors.BatchNotFound, errors.PayloadTooLarge, *_STORAGE),
     ),

@@ -93,6 +93,11 @@ def query_parameter(name: str, schema: Json, description: str, *, required: bool
     return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
 
 
+def header_parameter(name: str, description: str) -> Json:
+    """Return the parameter object of one header that may be sent."""
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
+
+
 def reply(description: str, schema: str, **more: Any) -> Json:
     """Return the response object of a JSON reply; `schema` names a component, `example` and `links` may be added."""
     media: Json = {"schema": {"$ref": f"#/components/schemas/{schema}"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +37,7 @@ class Reply:
     content_type: str = ""
     #: Bytes that are announced and never come: the connection is cut.
     missing_bytes: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def body(self) -> bytes:
@@ -96,6 +97,8 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
                 self.send_header("content-type", reply.content_type)
             if reply.location:
                 self.send_header("location", reply.location)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(reply.body)
 

@@ -236,6 +236,42 @@ def test_results_are_written_as_they_come(onnxfn: Program, service: Service, tmp
     assert [call.query for call in service.calls] == [{"format": "csv"}, {"format": "jsonl"}]
 
 
+def test_results_of_any_size_come_in_ranges(onnxfn: Program, service: Service, tmp_path: Path) -> None:
+    parts = [
+        Reply(b'{"index"', 206, headers={"content-range": "bytes 0-7/12", "etag": '"1"'}),
+        Reply(b": 0}", 206, headers={"content-range": "bytes 8-11/12", "etag": '"1"'}),
+    ]
+    path = tmp_path / "rows"
+    service.answer("GET /api/batches/b/results", *parts)
+
+    assert onnxfn("batch", "results", "b", "--output", str(path)).code == 0
+    assert path.read_bytes() == b'{"index": 0}'
+    asked = [(call.headers["range"].partition("-")[0], call.headers.get("if-range")) for call in service.calls]
+    assert asked == [("bytes=0", None), ("bytes=8", '"1"')]
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (Reply(b"{}\n"), "written anew while they were read"),
+        (Reply(b"", 206, headers={"content-range": "bytes 8-11/12"}), "cut its reply off"),
+        (Reply(b": 0}", 206, headers={"content-range": "bytes 8-11/*"}), "a range of an unknown length"),
+    ],
+)
+def test_results_that_change_between_two_ranges_are_no_file(
+    onnxfn: Program, service: Service, tmp_path: Path, second: Reply, sentence: str
+) -> None:
+    first = Reply(b'{"index"', 206, headers={"content-range": "bytes 0-7/12", "etag": '"1"'})
+    path = tmp_path / "rows"
+    service.answer("GET /api/batches/b/results", first, second)
+
+    done = onnxfn("batch", "results", "b", "--output", str(path))
+
+    assert done.code == 1
+    assert sentence in done.err
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("arguments", [("--format", "xml"), ("--format", "csv", "--json")])
 def test_a_format_that_cannot_be_is_a_wrong_call(onnxfn: Program, service: Service, arguments: tuple[str, ...]) -> None:
     assert onnxfn("batch", "results", "b", *arguments).code == 2
