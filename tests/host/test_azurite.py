@@ -8,8 +8,9 @@ import psutil
 import pytest
 from azure.storage.queue import QueueClient
 
-from devhost.azurite import BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
+from devhost.azurite import ACCOUNT, BLOB_PORT, QUEUE_PORT, TABLE_PORT, Azurite, find_executable, is_listening
 from devhost.errors import ConfigurationError, HostError
+from devhost.storage_clients import StorageClients
 from tests.host.journal import PREAMBLE, Journal
 from tests.hosting import HostProcess, write_app
 
@@ -49,6 +50,17 @@ def test_an_end_at_the_start_is_told_with_the_log(tmp_path: Path) -> None:
 def test_a_missing_azurite_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="run `make setup`"):
         find_executable([tmp_path])
+
+
+@pytest.mark.parametrize("text", ["UseDevelopmentStorage=true", " usedevelopmentstorage=TRUE; "])
+async def test_development_storage_is_azurite_on_its_own_ports_in_any_case(text: str) -> None:
+    clients = StorageClients({"AzureWebJobsStorage": text})
+
+    try:
+        assert clients.queue(None, "q").url == f"http://127.0.0.1:{QUEUE_PORT}/{ACCOUNT}/q"
+        assert clients.container(None, "c").url == f"http://127.0.0.1:{BLOB_PORT}/{ACCOUNT}/c"
+    finally:
+        await clients.close()
 
 
 def test_the_host_starts_azurite_for_development_storage_and_stops_it(
