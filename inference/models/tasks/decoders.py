@@ -120,9 +120,10 @@ def _cells(columns: int, rows: int, stride: int) -> NDArray[np.float64]:
 def _yolov8(tensors: Mapping[str, Array], reading: Reading) -> Proposals:
     """A box and a score a class for each proposal, without objectness; proposals are columns or, transposed, rows."""
     values = _item(tensors["predictions"], 2)
-    labels = reading.output.labels
+    width = 4 + len(reading.output.labels)
     # There are more proposals than values of one; where the labels are known, they tell it for certain.
-    are_columns = values.shape[0] == 4 + len(labels) if labels else values.shape[0] <= values.shape[1]
+    is_told = width > 4 and width in values.shape
+    are_columns = values.shape[0] == width if is_told else values.shape[0] <= values.shape[1]
     rows = values.T if are_columns else values
     if rows.shape[1] < 5:
         raise _shape_error(tensors["predictions"], "a box and a score a class for each proposal")
