@@ -16,15 +16,15 @@ from msgspec import Struct
 
 from inference.errors import ModelNotFound, ModelUnavailable
 from inference.models.catalog import is_model_name, is_version
-from inference.models.declaration import DECLARATION_NAME, Declaration
+from inference.models.declaration import DECLARATION_NAME
 from inference.models.golden import write_golden
-from inference.models.inspection import Inspection, ScoredFile, describe_tensor, inspect_version, score_file
+from inference.models.inspection import Inspection, ScoredFile, inspect_version, score_file
 from inference.models.loading import DEFAULT_LABELS_NAME, read_model_signature
 from inference.models.manifest import MANIFEST_NAME, MODEL_NAME, SCRIPT_NAME, read_manifest_bytes, write_manifest
+from inference.models.proposal import gives_probabilities, propose_declaration
 from inference.models.publication import VersionExists
 from inference.models.repository import ModelRepository, ModelVersion
 from inference.models.signature import Signature
-from inference.models.spec import resolve_spec
 
 
 class NewVersion(Struct, frozen=True):
@@ -64,9 +64,11 @@ def make_version(wanted: NewVersion, repository: Path) -> MadeVersion:
     with _staging(target) as staging:
         _copy(wanted, staging)
         draft = ModelVersion(wanted.name, version, staging, "")
-        declaration = _declare(wanted, draft)
+        inspection = _seal(draft) if _is_declared(draft) else _seal_proposed(wanted, draft)
+        path = draft.path / DECLARATION_NAME
+        # What is not UTF-8 the inspection has named.
+        declaration = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         scored = None
-        inspection = _seal(draft)
         if wanted.golden is not None and inspection.session is not None and inspection.problem is None:
             scored = score_file(inspection.session, wanted.golden.read_bytes())
             arrays = {name: value for name, value in scored.outputs.items() if hasattr(value, "dtype")}
@@ -91,51 +93,11 @@ def next_version(repository: Path, name: str) -> str:
     return str(int(versions[-1]) + 1) if versions else "1"
 
 
-def propose_declaration(signature: Signature, task: str | None, file: str) -> str:
-    """Return a model.toml that leaves to the model what the model tells, and names what nobody but its author knows."""
-    lines = [f"# Proposed by `onnxfn model add` from {file}. A line that begins with # shows a default or a choice."]
-    lines += [f"# in:  {describe_tensor(tensor)}" for tensor in signature.inputs]
-    lines += [f"# out: {describe_tensor(tensor)}" for tensor in signature.outputs]
-    lines += [f'task = "{task}"' if task else '# task = "classification"  # detection, text, tensor']
-    only = signature.inputs[0] if len(signature.inputs) == 1 else None
-    if only is not None and len(only.shape) == 4 and task in (None, "classification", "detection"):
-        is_gray = 1 in (only.shape[1], only.shape[3])
-        values = [_VALUES, *(_GRAY if is_gray else _IMAGENET)] if only.dtype != "uint8" else []
-        lines += ["", "[input]", *values, _RESIZE[task == "detection"], *([] if is_gray else [_COLOR])]
-    if task != "tensor":
-        lines += ["", "[output]", _ACTIVATION[task in ("detection", "text")]]
-    if task not in ("tensor", "detection"):
-        lines += ["# top_k = 5"]
-    if task == "detection":
-        lines += ["", "[detection]", 'decoder = "yolox"  # yolov8, ssd, boxes-scores', "# score_threshold = 0.35"]
-    return "\n".join(lines) + "\n"
-
-
-#: What a graph does not tell of its training.
-_VALUES = (
-    "# value = (pixel * scale - mean) / std: as the model was trained, or its answers are nonsense\n"
-    "# scale = 0.00392156862745098"
-)
-#: ImageNet's, as most classifiers want them; and -1 … 1, for the one channel of a model of grey pixels.
-_IMAGENET = ("# mean = [0.485, 0.456, 0.406]", "# std = [0.229, 0.224, 0.225]")
-_GRAY = ("# mean = [0.5]", "# std = [0.5]")
-_COLOR = '# color = "RGB"  # BGR, L'
-
-#: The default of a classification, and of a detection.
-_RESIZE = (
-    '# resize = "shorter-side"  # stretch, letterbox, letterbox-top-left',
-    '# resize = "letterbox"  # letterbox-top-left, stretch, shorter-side',
-)
-#: The default of a classification, and of a detection or a text.
-_ACTIVATION = (
-    '# activation = "softmax"  # none, sigmoid (multi-label)',
-    '# activation = "none"  # sigmoid, softmax: where the graph ends in logits',
-)
-
-
 def _copy(wanted: NewVersion, staging: Path) -> None:
     try:
         if wanted.source.is_dir():
+            if not any((wanted.source / name).exists() for name in (MODEL_NAME, SCRIPT_NAME)):
+                raise ModelUnavailable(f"{wanted.source.name} has no {MODEL_NAME}.")
             for path in sorted(wanted.source.iterdir()):
                 if path.name != MANIFEST_NAME:
                     shutil.copyfile(path, staging / path.name)
@@ -148,21 +110,34 @@ def _copy(wanted: NewVersion, staging: Path) -> None:
         raise ModelUnavailable(f"{Path(exc.filename or wanted.source).name} cannot be copied: {exc.strerror}.") from exc
 
 
-def _declare(wanted: NewVersion, draft: ModelVersion) -> str:
-    """Return the version's model.toml, proposing it where it has none."""
-    path = draft.path / DECLARATION_NAME
-    if not path.exists() and not (draft.path / SCRIPT_NAME).exists():
-        signature = read_model_signature(draft)
-        task = wanted.task or _guess_task(signature)
-        path.write_text(propose_declaration(signature, task, wanted.source.name), encoding="utf-8")
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+def _is_declared(draft: ModelVersion) -> bool:
+    """Tell whether its author gave a model.toml, or a script that needs none."""
+    return any((draft.path / name).exists() for name in (DECLARATION_NAME, SCRIPT_NAME))
 
 
-def _guess_task(signature: Signature) -> str | None:
+def _seal_proposed(wanted: NewVersion, draft: ModelVersion) -> Inspection:
+    """Seal a version with a proposed model.toml, and once more where runs of it tell what its graph did not."""
+    signature, path = _read_signature(wanted, draft), draft.path / DECLARATION_NAME
+    path.write_text(propose_declaration(signature, wanted.task, wanted.source.name), encoding="utf-8")
+    inspection = _seal(draft)
+    if inspection.session is None or inspection.problem is not None or not gives_probabilities(inspection.session):
+        return inspection
+    proposal = propose_declaration(signature, wanted.task, wanted.source.name, gives_probabilities=True)
+    path.write_text(proposal, encoding="utf-8")
+    return _seal(draft)
+
+
+def _read_signature(wanted: NewVersion, draft: ModelVersion) -> Signature:
     try:
-        return resolve_spec(Declaration(), signature).task
-    except ModelUnavailable:
-        return None  # what the graph does not tell, the check will ask for
+        return read_model_signature(draft)
+    except ModelUnavailable as exc:
+        # PyTorch's exporter writes weights into a file beside the model's own.
+        if wanted.source.is_dir() or "external data" not in exc.message.lower():
+            raise
+        raise ModelUnavailable(
+            f"{exc.message.rstrip('.')}. A model whose weights are files of their own is added as a folder that has "
+            f"them beside {MODEL_NAME}."
+        ) from exc
 
 
 def _seal(draft: ModelVersion) -> Inspection:

@@ -55,8 +55,11 @@ def write_golden(folder: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapp
     for name, tensors in ((INPUT_NAME, inputs), (OUTPUT_NAME, outputs)):
         # Strings as numpy's own kind: objects could only be pickled.
         plain = {key: tensor.astype(str) if tensor.dtype == object else tensor for key, tensor in tensors.items()}
-        with (folder / name).open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **plain)
+        # As numpy.savez_compressed does, whose own arguments an input or output may be called: file, allow_pickle.
+        with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            for key, tensor in plain.items():
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asarray(tensor), allow_pickle=False)
 
 
 def _read(session: ModelSession, manifest: Manifest, name: str) -> Tensors:

@@ -320,7 +320,6 @@ class ModelRegistry:
         slots = [*self._sessions.find(model.name, version)]
         # A version that was published again under its number has two; while the newer one failed, the older one serves.
         slot = next((slot for slot in slots if slot.session is not None), slots[-1] if slots else None)
-        canary = model.serving.canary
         return ModelState(
             model.name,
             version,
@@ -328,8 +327,16 @@ class ModelRegistry:
             is_default,
             next((other.error.message for other in reversed(slots) if other.error is not None), None),
             slot.session if slot is not None else None,
-            canary.share if canary is not None and str(canary.version) == version and not is_default else None,
+            None if is_default else self._canary_share(model, version),
         )
+
+    def _canary_share(self, model: PublishedModel, version: str) -> float | None:
+        if model.problem is not None:  # the canary goes on as well as what serves
+            route = self._routes.get((model.name, None))
+            is_canary = route is not None and route.canary is not None and route.canary.release.version == version
+            return route.share if route is not None and is_canary else None
+        canary = model.serving.canary
+        return canary.share if canary is not None and str(canary.version) == version else None
 
 
 def _version(route: Route) -> str | None:

@@ -48,7 +48,8 @@ def classify(
 def read_class_scores(outputs: Mapping[str, NDArray[Any]], spec: OutputSpec) -> NDArray[np.float64]:
     """Return one number a class, before the activation. Raises InferenceFailed when the output has another shape."""
     output = outputs.get(spec.name or "")
-    if output is None or output.dtype.kind not in "fiu":
+    # A sequence of tensors, or ZipMap's maps, come as a list.
+    if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiu":
         raise InferenceFailed("The model's output is not a tensor of numbers.")
     # One item's scores: one dimension may be other than 1, wherever it stands (1 x 1000 x 1 x 1).
     if not output.size or max(output.shape, default=1) != output.size:

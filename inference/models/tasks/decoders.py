@@ -86,14 +86,14 @@ def _yolox(tensors: Mapping[str, Array], reading: Reading) -> Proposals:
     rows = _item(tensors["predictions"], 2)
     if rows.shape[1] < 6:
         raise _shape_error(tensors["predictions"], "rows of a box, an objectness and a score a class")
-    grid = _grid(reading.image.width, reading.image.height, len(rows))
+    cells = grid(reading.image.width, reading.image.height, len(rows))
 
     def boxes(wanted: Rows) -> NDArray[np.float64]:
-        cells, values = grid[wanted], rows[wanted, :4].astype(np.float64)
+        own, values = cells[wanted], rows[wanted, :4].astype(np.float64)
         # An exponent that overflows gives an infinite side, which the caller refuses.
         with np.errstate(over="ignore", invalid="ignore"):
-            centres = (values[:, :2] + cells[:, :2]) * cells[:, 2:]
-            return reading.corners(np.hstack((centres, np.exp(values[:, 2:]) * cells[:, 2:])))
+            centres = (values[:, :2] + own[:, :2]) * own[:, 2:]
+            return reading.corners(np.hstack((centres, np.exp(values[:, 2:]) * own[:, 2:])))
 
     # An infinite objectness beside a score of 0 gives what is no number, which the caller refuses.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -101,8 +101,11 @@ def _yolox(tensors: Mapping[str, Array], reading: Reading) -> Proposals:
 
 
 @lru_cache(maxsize=16)
-def _grid(width: int, height: int, count: int) -> NDArray[np.float64]:
-    """Return column, row and stride of every cell, stride by stride and row by row, as YOLOX lines them up."""
+def grid(width: int, height: int, count: int) -> NDArray[np.float64]:
+    """Return column, row and stride of every cell, stride by stride and row by row, as YOLOX lines them up.
+
+    Raises InferenceFailed where no grid of the image has so many.
+    """
     for strides in _STRIDES:
         if count == sum((width // stride) * (height // stride) for stride in strides):
             return np.concatenate([_cells(width // stride, height // stride, stride) for stride in strides])
@@ -117,9 +120,10 @@ def _cells(columns: int, rows: int, stride: int) -> NDArray[np.float64]:
 def _yolov8(tensors: Mapping[str, Array], reading: Reading) -> Proposals:
     """A box and a score a class for each proposal, without objectness; proposals are columns or, transposed, rows."""
     values = _item(tensors["predictions"], 2)
-    labels = reading.output.labels
+    width = 4 + len(reading.output.labels)
     # There are more proposals than values of one; where the labels are known, they tell it for certain.
-    are_columns = values.shape[0] == 4 + len(labels) if labels else values.shape[0] <= values.shape[1]
+    is_told = width > 4 and width in values.shape
+    are_columns = values.shape[0] == width if is_told else values.shape[0] <= values.shape[1]
     rows = values.T if are_columns else values
     if rows.shape[1] < 5:
         raise _shape_error(tensors["predictions"], "a box and a score a class for each proposal")

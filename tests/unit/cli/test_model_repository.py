@@ -108,6 +108,57 @@ def test_folder_is_added_with_all_that_belongs_to_it(onnxfn: Program, repository
     assert (repository / "tiny" / "1" / "weights.bin").exists()
 
 
+def test_proposal_for_a_graph_that_ends_in_a_softmax_leaves_its_scores_as_they_are(
+    onnxfn: Program, repository: Path, tmp_path: Path, picture: Path
+) -> None:
+    graph = build_model(
+        [helper.make_node("Flatten", ["input"], ["flat"]), helper.make_node("Softmax", ["flat"], ["scores"])],
+        inputs={"input": (TensorProto.FLOAT, ["batch", 1, 2, 2])},
+        outputs={"scores": (TensorProto.FLOAT, ["batch", 4])},
+    )
+    (tmp_path / "keras.onnx").write_bytes(graph)
+    options = ("--name", "tiny", "--repository", str(repository), "--golden", str(picture), "--json")
+    done = onnxfn("model", "add", str(tmp_path / "keras.onnx"), *options)
+
+    pixels = np.exp(np.array([0, 50, 100, 255]) / 255)
+    expected = sorted(pixels / pixels.sum(), reverse=True)
+    assert done.code == 0
+    assert [prediction["score"] for prediction in done.json["predictions"]] == pytest.approx(expected)
+    assert 'activation = "none"' in done.json["declaration"]
+    assert (repository / "tiny" / "1" / "model.toml").read_text() == done.json["declaration"]
+
+
+def test_model_without_its_weights_is_refused_with_what_to_do(
+    onnxfn: Program, repository: Path, tmp_path: Path
+) -> None:
+    export = tmp_path / "export"
+    export.mkdir()
+    (export / "resnet.onnx").write_bytes(weighted_model("resnet.onnx.data"))
+    (export / "resnet.onnx.data").write_bytes(np.full((1, 4), 3, np.float32).tobytes())
+    options = ("--name", "tiny", "--repository", str(repository))
+    alone = onnxfn("model", "add", str(export / "resnet.onnx"), *options)
+    folder = onnxfn("model", "add", str(export), *options)
+
+    assert (alone.code, folder.code) == (1, 1)
+    assert "resnet.onnx.data" in alone.err
+    assert "is added as a folder that has them beside model.onnx" in alone.err
+    assert "export has no model.onnx." in folder.err
+    (export / "resnet.onnx").rename(export / "model.onnx")
+    assert onnxfn("model", "add", str(export), *options).code == 0
+
+
+def test_declaration_that_is_not_utf_8_is_named(
+    onnxfn: Program, repository: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    declaration = tmp_path / "model.toml"
+    declaration.write_bytes(b'task = "classification"  # caf\xe9\n')
+    options = ("--name", "tiny", "--repository", str(repository), "--declaration", str(declaration))
+    done = onnxfn("model", "add", str(onnx_file), *options)
+
+    assert done.code == 1
+    assert "model.toml is not TOML: 'utf-8' codec can't decode" in done.err
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -120,3 +120,20 @@ def test_written_golden_files_hold_strings_too(tmp_path: Path) -> None:
     files[OUTPUT_NAME] = (tmp_path / OUTPUT_NAME).read_bytes()
     with pytest.raises(ModelUnavailable, match="output same is not the golden one"):
         load_ready_session(write_version(tmp_path / "models", model, version="2", files=files))
+
+
+@pytest.mark.parametrize(("input_name", "output_name"), [("file", "y"), ("x", "allow_pickle"), ("/a/x:0", "x.npy")])
+def test_golden_files_hold_tensors_of_any_name(tmp_path: Path, input_name: str, output_name: str) -> None:
+    model = build_model(
+        [helper.make_node("Flatten", [input_name], [output_name])],
+        inputs={input_name: (TensorProto.FLOAT, ["batch", 1, 2, 2])},
+        outputs={output_name: (TensorProto.FLOAT, ["batch", 4])},
+    )
+    write_golden(tmp_path, {input_name: PIXELS}, {output_name: LOGITS})
+    files = {name: (tmp_path / name).read_bytes() for name in (INPUT_NAME, OUTPUT_NAME)}
+    load_ready_session(write_version(tmp_path / "right", model, files=files))
+
+    write_golden(tmp_path, {input_name: PIXELS}, {output_name: LOGITS + 1})
+    files = {name: (tmp_path / name).read_bytes() for name in (INPUT_NAME, OUTPUT_NAME)}
+    with pytest.raises(ModelUnavailable, match=r"differs from the golden one in 4 of 4"):
+        load_ready_session(write_version(tmp_path / "wrong", model, files=files))

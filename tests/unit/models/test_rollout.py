@@ -330,6 +330,22 @@ async def test_states_name_the_canary_and_its_share(new_registry: NewRegistry, f
     ]
 
 
+async def test_canary_that_goes_on_under_a_broken_serving_file_is_still_told(
+    new_registry: NewRegistry, folder: Path
+) -> None:
+    registry = await canary_registry(new_registry, folder, 0.5)
+    keys = [f"request-{number}" for number in range(50)]
+    before = [await version_of(registry, key=key) for key in keys]
+    serve(folder, "version = 99\n")
+    with pytest.raises(ModelUnavailable, match="pins version 99"):
+        await registry.reload("tiny")
+
+    assert [await version_of(registry, key=key) for key in keys] == before
+    assert {"1", "2"} == set(before)
+    told = [(s.version, s.is_default, s.canary_share) for s in await registry.states() if s.version is not None]
+    assert told == [("1", True, None), ("2", False, 0.5)]
+
+
 async def test_canary_that_cannot_be_loaded_takes_no_request(new_registry: NewRegistry, folder: Path) -> None:
     write_version(folder, b"broken", version="2")
     serve(folder, "[canary]\nversion = 2\nshare = 1.0\n")
