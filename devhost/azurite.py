@@ -21,7 +21,7 @@ ACCOUNT = "devstoreaccount1"
 #: The emulator's published key; it protects nothing.
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 _LISTENING = re.compile(r"Azurite (\w+) service (?:is )?successfully listen(?:s|ing) (?:at|on) (http://\S+)")
 _SERVICES = ("Blob", "Queue", "Table")

@@ -184,7 +184,6 @@ class Host:
 
     async def _drain_and_stop(self) -> int:
         """Stop polling and accepting, tell the workers, wait for what is in flight."""
-        console.log("Host shutting down: draining.")
         self.state = "Stopping"
         self.drain()
         if not self._data_bindings.done():
@@ -192,6 +191,7 @@ class Host:
             self._data_bindings.set_exception(HostNotRunning("Function host is not running."))
             self._data_bindings.exception()
         self._pool.announce_stop()
+        console.log("Host shutting down: draining.")  # now that it is true, of the workers too
         finishing = asyncio.create_task(self._finish_invocations())
         cut_short = asyncio.create_task(self._stop_now.wait())
         await asyncio.wait([finishing, cut_short], timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -37,7 +37,7 @@ ONNXFN = Path(sys.executable).with_name("onnxfn")
 
 BATCH_ID = "demo"
 MISSING = "digit-8-b.jpg"
-STEP_SECONDS = 60
+STEP_SECONDS = 120
 
 console = Console(highlight=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import inference  # noqa: F401  # before any test's own import of onnxruntime: it keeps that from phoning home
 from devhost.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
@@ -16,13 +17,30 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 #: Declared when Azurite starts, which is the only time it reads them in time.
 _ACCOUNTS = 500
 
+#: Settings of the product, of its host and of their libraries, by how their names begin.
+_SETTINGS = (
+    *("INFERENCE_", "DEVHOST_", "AzureWebJobs", "AzureFunctionsJobHost", "FUNCTIONS_", "WEBSITE_"),
+    *("OTEL_", "APPLICATIONINSIGHTS_"),
+)
+#: What makes a program print colours into a pipe, or not into a terminal.
+_COLOURS = {"FORCE_COLOR", "NO_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "GITHUB_ACTIONS"}
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the product's own settings out of the environment, so that a developer's shell cannot change a test."""
+# Properties are tried with the same examples each time, as slowly as the machine likes: a change is judged by what it
+# changes, not by its luck. `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("gate"), derandomize=False, max_examples=1000)
+settings.load_profile("gate")
+
+
+def pytest_configure() -> None:
+    """Clean the environment, so that neither a developer's shell nor a CI machine's can change a test.
+
+    Done before anything is imported or started: Typer looks at its import, and hosts inherit all of it. A proxy would
+    be asked for what tests serve on loopback.
+    """
     for name in [*os.environ]:
-        if name.startswith(("INFERENCE_", "AzureWebJobsStorage")):
-            monkeypatch.delenv(name)
+        if name.startswith(_SETTINGS) or name in _COLOURS or name.lower().endswith("_proxy"):
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,8 @@ class VersionCache:
         return Lease(path, descriptor)
 
     def reserve(self, key: str, size: int) -> Lease | None:
-        """Make room and return an empty private folder to fill; None while another process fills that entry.
+        """Make room and return an empty private folder to fill; None while another process fills that entry, or since
+        it has: who saw none a moment ago would fetch it a second time.
 
         Raises ModelUnavailable when `size` bytes can never fit, InsufficientStorage when the versions in use leave no
         room, or the disk has none.
@@ -80,7 +81,7 @@ class VersionCache:
             raise ModelUnavailable(f"its {size} bytes are more than the model cache may hold ({self._max_bytes}).")
         with translate_full_disk(), self._locked():
             fillings = self._live_fillings()
-            if key in (filling["key"] for filling in fillings):
+            if key in (filling["key"] for filling in fillings) or (self._folder / key / MANIFEST_NAME).exists():
                 return None
             self._evict(self._max_bytes - size - sum(int(filling["bytes"]) for filling in fillings))
             path = self._folder / f"partial-{key}-{size}-{secrets.token_hex(4)}"

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 #: Long enough for two shared cores; no test waits for it unless something is wrong.
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 _SWITCHES = (

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from typing import Self
 from tests.faults import proxy
 from tests.faults.proxy import Fault
 from tests.faults.site import WIDE, Site
-from tests.hosting import HostProcess
+from tests.hosting import HostProcess, wake
 
 _FAULTS: dict[str, Fault] = {
     "500": proxy.answer(500, "InternalError"),
@@ -76,8 +76,9 @@ class Nemesis:
             case "storage":
                 what = self._break_storage()
             case "kill a worker":
-                if host.worker_pids:
-                    await asyncio.to_thread(host.kill_worker)
+                for pid in host.worker_pids[:1]:
+                    with suppress(ProcessLookupError):  # it is ending already, of the stroke before
+                        os.kill(pid, signal.SIGKILL)
             case "pause a container":
                 await self._pause(host)
             case "kill a container":
@@ -94,11 +95,8 @@ class Nemesis:
 
     async def _pause(self, host: HostProcess) -> None:
         """Freeze a container while the other goes on, perhaps past its leases."""
-        pids = [host.process.pid, *host.worker_pids]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        pids = host.pause()
         try:
             await self._site.proxy.wait_for_calls(self._rng.randint(50, 600))
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            wake(pids)

@@ -19,6 +19,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.faults.tape import Call, Tape
+from tests.hosting import DEADLINE_SECONDS
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 _ENDPOINT = re.compile(r"(Blob|Queue)Endpoint=(http://[^/;]+)")
@@ -131,7 +132,7 @@ class FaultProxy:
     async def wait_for_calls(self, count: int) -> None:
         """Return once so many more calls have come. Raises TimeoutError: hosts that live poll many times a second."""
         wanted = self.arrived + count
-        async with asyncio.timeout(60), self._arrival:
+        async with asyncio.timeout(DEADLINE_SECONDS), self._arrival:
             await self._arrival.wait_for(lambda: self.arrived >= wanted)
 
     def _answering(self, service: str, upstream: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:

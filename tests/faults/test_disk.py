@@ -20,7 +20,7 @@ from inference.settings import StorageSettings
 from inference.storage.azure import AzureStorage
 from tests.faults.invariants import check_batch
 from tests.faults.site import ROOT, SCANS, Site, new_id
-from tests.hosting import HostProcess, eventually
+from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually
 from tests.origins import Reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -108,7 +108,7 @@ async def test_a_full_disk_at_the_start_delays_a_batch_and_costs_no_attempt(site
         await says(host, 503, "no room left")
         refused = site.proxy.add(_forward, "PUT queue", path="batch-manifests/", text=batch_id)
         await site.submit(batch_id, urls)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await refused.met.wait()  # it was given back
         disk.free()
         await site.ended(batch_id)

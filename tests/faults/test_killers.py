@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import time
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from tests.faults.invariants import check_batch
 from tests.faults.site import Site, new_id
+from tests.hosting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -113,7 +115,7 @@ async def test_an_item_that_outlives_the_function_time_out_ends_alone_as_worker_
 async def run_to_the_end(site: Site, batch_id: str, urls: list[str], *, mini_batch_size: int) -> None:
     """Submit a batch, and wait until it has ended and no message of it is left."""
     await site.submit(batch_id, urls, mini_batch_size=mini_batch_size)
-    await site.ended(batch_id, seconds=120)
+    await site.ended(batch_id)
     await site.drained()
 
 
@@ -131,7 +133,7 @@ async def kept_alive(site: Site, *, launcher: Sequence[str] = (), **settings: st
 
     keeper = asyncio.create_task(keep())
     try:
-        await asyncio.wait_for(listening.wait(), 60)
+        await asyncio.wait_for(listening.wait(), DEADLINE_SECONDS)
         yield deaths
     finally:
         keeper.cancel()
@@ -143,7 +145,7 @@ async def kept_alive(site: Site, *, launcher: Sequence[str] = (), **settings: st
 def limited_memory() -> Iterator[Path]:
     """Make a control group with little memory; skips where that takes rights that this process lacks."""
     unified = not MEMORY_CONTROL.is_dir()
-    group = (MEMORY_CONTROL.parent if unified else MEMORY_CONTROL) / f"onnxfn-test-{os.getpid()}"
+    group = (MEMORY_CONTROL.parent if unified else MEMORY_CONTROL) / f"onnxfn-test-{uuid.uuid4().hex}"
     limit = "memory.max" if unified else "memory.limit_in_bytes"
     try:
         group.mkdir()
@@ -153,4 +155,12 @@ def limited_memory() -> Iterator[Path]:
     try:
         yield group
     finally:
+        wait_until_empty(group)
         group.rmdir()
+
+
+def wait_until_empty(group: Path) -> None:
+    """Wait for the workers of hosts that were killed: a group that has processes cannot be removed."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while (group / "cgroup.procs").read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import proxy
 from tests.faults.invariants import check_batch, check_batches, learn
 from tests.faults.site import SCANS, WIDE, Site, new_id, serve_pool
-from tests.hosting import eventually
+from tests.hosting import DEADLINE_SECONDS, eventually
 from tests.origins import Reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +43,7 @@ async def test_a_death_at_any_moment_changes_nothing_in_any_result(site: Site, v
 
         for batch_id in held:
             await site.submit(batch_id, urls, mini_batch_size=4)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             for rule in held.values():
                 await rule.met.wait()
         await asyncio.to_thread(host.kill_worker if victim == "worker" else host.kill)
@@ -66,7 +66,7 @@ async def test_rows_that_were_written_are_not_scored_again_after_a_kill_before_t
         held = site.proxy.add(proxy.hold(release), "DELETE queue", path="batch-shards/", text=batch_id)
         site.origin.hits.clear()
         await site.submit(batch_id, urls)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await held.met.wait()
         part = site.account.blobs.get_blob_client("results", f"{batch_id}/parts/00000.jsonl")
         before = (await part.get_blob_properties()).etag
@@ -116,7 +116,7 @@ async def test_a_host_killed_between_poison_copy_and_deletion_makes_one_batch_of
         site.proxy.add(proxy.answer(403, "AuthenticationFailed"), "GET blob", path=f"_batch/{batch_id}", times=None)
         held = site.proxy.add(proxy.hold(release), "DELETE queue", path="batch-manifests/", text=batch_id)
         await site.submit(batch_id, urls)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await held.met.wait()
 
         await asyncio.to_thread(host.kill)

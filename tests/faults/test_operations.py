@@ -13,7 +13,7 @@ from tests.faults import proxy
 from tests.faults.invariants import check_batch
 from tests.faults.models import publish_actor
 from tests.faults.site import SCANS, Site, new_id, serve_pool
-from tests.hosting import HostProcess, eventually
+from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually
 from tests.origins import Reply
 from tests.service.conftest import api
 
@@ -47,14 +47,15 @@ async def state(host: HostProcess, batch_id: str) -> str:
 
 
 async def test_a_cancel_takes_effect_within_a_second_or_the_items_under_way(site: Site) -> None:
-    batch_id = new_id("cancelled")
-    slowly = Reply(body=SCAN, pause_seconds=0.25)
+    batch_id, cancelled = new_id("cancelled"), asyncio.Event()
+    slowly = Reply(body=SCAN, pause_seconds=0.25, hold=cancelled)
     urls = [site.origin.answer(f"/{batch_id}/{i}.png", slowly) for i in range(40)]
     async with site.serving(INFERENCE_SHARD_CONCURRENCY="2") as host:
         await site.submit(batch_id, urls)
         await eventually(lambda: was_asked(site, f"/{batch_id}/0.png"))
         status, _ = await api(host, "DELETE", f"batches/{batch_id}")
         assert status == 202
+        cancelled.set()
         await site.ended(batch_id)
         await site.drained()
 
@@ -158,7 +159,7 @@ async def test_a_replay_that_was_lost_half_way_is_carried_on_and_done_once(site:
         held = site.proxy.add(proxy.hold(release), "PUT blob", path=f"{batch_id}/parts/00002")
         _, replayed = await api(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
         assert replayed["replayed"] == 11
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await held.met.wait()
         _, again = await api(host, "POST", "deadletters/replay", json={"batch_id": batch_id})
         assert again["replayed"] == 0
@@ -170,7 +171,7 @@ async def test_a_replay_that_was_lost_half_way_is_carried_on_and_done_once(site:
             found = await site.account.read("results", f"{batch_id}/summary.json")
             return found is not None and json.loads(found)["round"] == 1
 
-        await eventually(is_replayed, 60)
+        await eventually(is_replayed)
         await site.drained()
 
         rows = await check_batch(site, batch_id, urls)
@@ -203,7 +204,7 @@ async def test_a_replay_while_the_batch_runs_takes_what_has_failed_by_then_and_t
             found = await site.account.read("results", f"{batch_id}/summary.json")
             return found is not None and json.loads(found)["round"] == 1
 
-        await eventually(is_replayed, 60)
+        await eventually(is_replayed)
         await site.drained()
 
         rows = await check_batch(site, batch_id, urls)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from tests.faults import proxy
 from tests.faults.invariants import check_batch
 from tests.faults.site import SCANS, Site, new_id, serve_pool
-from tests.hosting import HostProcess, eventually
+from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually, wake
 from tests.origins import Reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,34 +67,24 @@ async def check_labels(site: Site, batch_id: str, urls: Sequence[str]) -> None:
     assert [row["predictions"][0]["label"] for row in rows] == [LABEL] * len(urls)
 
 
-def pause(host: HostProcess) -> list[int]:
-    """Stop a host and its workers, as a frozen container; return their pids."""
-    pids = [host.process.pid, *host.worker_pids]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    return pids
-
-
 async def test_a_container_paused_past_its_lease_does_no_harm_when_it_wakes_up(site: Site) -> None:
     batch_id, hold = new_id("paused"), asyncio.Event()
     urls = serve_held(site, batch_id, hold, held_requests=1)
     async with site.serving() as first:
         await site.submit(batch_id, urls)
         await asked(site, f"/{batch_id}/2.png", 1)
-        pids = pause(first)
+        pids = first.pause()
         try:
             async with site.serving():
                 await site.ended(batch_id)
                 before = await site.account.read("results", f"{batch_id}/results.jsonl")
-                for pid in pids:
-                    os.kill(pid, signal.SIGCONT)
+                wake(pids)
                 hold.set()
                 await site.drained()
                 await check_labels(site, batch_id, urls)
                 assert await site.account.read("results", f"{batch_id}/results.jsonl") == before
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            wake(pids)
 
 
 async def test_two_workers_with_one_message_at_the_same_time_make_one_result(site: Site) -> None:
@@ -134,7 +122,7 @@ async def test_a_renewal_that_fails_three_times_costs_at_most_a_second_run(site:
             proxy.answer(500, "InternalError"), "PUT queue", path="batch-shards/", text=batch_id, times=12
         )
         await site.submit(batch_id, urls)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await rule.met.wait()
         await asked(site, f"/{batch_id}/2.png", 2)
         hold.set()

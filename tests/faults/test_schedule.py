@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.invariants import check_batches, learn
 from tests.faults.nemesis import Nemesis
-from tests.faults.site import SCANS, WIDE, Site, new_id, serve_pool
+from tests.faults.site import DRAIN_SECONDS, SCANS, WIDE, Site, new_id, serve_pool
 from tests.hosting import eventually
 from tests.origins import Reply
 
@@ -45,7 +45,7 @@ async def submit(site: Site, rng: random.Random, pool: list[str], batches: dict[
         return len(under_way) < UNDER_WAY
 
     for number in range(BATCHES):
-        await eventually(has_room, 120)
+        await eventually(has_room, DRAIN_SECONDS)
         batch_id = new_id(f"batch{number}")
         batches[batch_id] = urls = draw_urls(site, rng, batch_id, pool)
         size = rng.randint(2, 8)
@@ -61,7 +61,7 @@ async def progress(submitting: asyncio.Task[None], batches: Mapping[str, object]
     async def probe() -> bool:
         return submitting.done() or len(batches) >= wanted
 
-    await eventually(probe, 120)
+    await eventually(probe, DRAIN_SECONDS)
 
 
 async def test_no_item_of_200_batches_is_lost_duplicated_or_made_up_under_random_faults(site: Site) -> None:
@@ -83,7 +83,7 @@ async def test_no_item_of_200_batches_is_lost_duplicated_or_made_up_under_random
         await submitting
         calm |= {urls[0]: calm[site.origin.url(f"/{FLAKY_SCAN}")] for urls in batches.values()}
         site.proxy.heal()
-        await site.ended(*batches, seconds=120)
+        await site.ended(*batches)
         await site.drained()
         print(f"{sum(nemesis.done.values())} faults: {dict(nemesis.done)}")
 

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import proxy
 from tests.faults.invariants import check_batch
 from tests.faults.site import Site, new_id, serve_pool
-from tests.hosting import eventually
+from tests.hosting import DEADLINE_SECONDS, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -20,7 +20,7 @@ async def test_queues_that_storage_refuses_to_make_at_the_start_are_made_when_it
         proxy.answer(403, "AuthorizationFailure"), "PUT queue", path=r"/batch-manifests(\?|$)", times=2
     )
     async with site.serving():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await rule.met.wait()
 
         async def is_there() -> bool:

@@ -84,7 +84,7 @@ async def test_storage_that_errs_at_any_call_changes_nothing_in_any_result(site:
 
     for batch_id in rules:
         await site.submit(batch_id, urls, mini_batch_size=3)
-    await site.ended(*rules, seconds=120)
+    await site.ended(*rules)
     await site.drained()
 
     assert [batch_id for batch_id, rule in rules.items() if not rule.hits] == []

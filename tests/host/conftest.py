@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
@@ -40,7 +41,9 @@ class Queue:
         self.client = client
 
     async def create(self) -> None:
-        await self.client.create_queue()
+        """Make the queue, unless it is there."""
+        with suppress(ResourceExistsError):
+            await self.client.create_queue()
 
     async def send(self, text: str, *, encode: bool = True) -> None:
         await self.client.send_message(b64encode(text.encode()).decode() if encode else text)

@@ -47,8 +47,8 @@ class Journal:
 
     def entries(self, **wanted: Any) -> list[Entry]:
         """The entries in which these facts hold."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        noted = [json.loads(line) for line in lines]
+        written, _, _ = (self.path.read_text() if self.path.exists() else "").rpartition("\n")
+        noted = [json.loads(line) for line in written.splitlines()]  # a long one may be half written yet
         return [entry for entry in noted if all(entry.get(name) == value for name, value in wanted.items())]
 
     async def wait_for(self, number: int, **wanted: Any) -> list[Entry]:

@@ -12,6 +12,7 @@ import pytest
 from devhost import http_connection
 from devhost.http_messages import BodyTooLarge, Request, Response
 from devhost.serving import HttpServer
+from tests.hosting import DEADLINE_SECONDS
 
 BODY_LIMIT_BYTES = 1000
 LARGE_BYTES = 1_000_000
@@ -78,7 +79,7 @@ async def exchange(port: int, *pieces: bytes, is_half_closed: bool = False) -> b
     if is_half_closed:
         writer.write_eof()
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), DEADLINE_SECONDS)
     finally:
         writer.close()
 
@@ -123,7 +124,7 @@ async def test_pipelined_requests_are_answered_in_order_while_the_first_one_wait
 
     answers.gate.set()
 
-    reply = await asyncio.wait_for(reader.read(), 10)
+    reply = await asyncio.wait_for(reader.read(), DEADLINE_SECONDS)
     writer.close()
     bodies = [part.partition(b"\r\n\r\n")[2] for part in reply.split(b"HTTP/1.1 ")[1:]]
     assert bodies == [b"/slow:", *(f"/{number}:".encode() for number in range(20)), b"/last:"]
@@ -308,7 +309,7 @@ async def test_an_upload_that_is_under_way_when_draining_begins_is_answered(
 
     assert (await reader.read()).endswith(b"/upload:123456789")
     writer.close()
-    await asyncio.wait_for(draining, 10)
+    await asyncio.wait_for(draining, DEADLINE_SECONDS)
     assert [seen.path for seen in answers.seen] == ["/first", "/upload"]
 
 
@@ -357,6 +358,7 @@ async def test_a_silent_client_is_let_go(port: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(http_connection, "LINGER_SECONDS", 0.05)
 
     assert await exchange(port) == b""
+    monkeypatch.setattr(http_connection, "SILENT_SECONDS", 0.5)  # long enough to send something first
     assert statuses(await exchange(port, request("/a"))) == [200]
     assert await exchange(port, b"GET / HT") == b""
 
@@ -377,6 +379,6 @@ async def test_draining_answers_what_is_under_way_and_lets_idle_clients_go(
     reply = await busy
     assert statuses(reply) == [200]
     assert b"\r\nConnection: close\r\n" in reply
-    await asyncio.wait_for(draining, 10)
+    await asyncio.wait_for(draining, DEADLINE_SECONDS)
     with pytest.raises(OSError):
         await exchange(port)

@@ -23,7 +23,7 @@ from devhost.azurite import Azurite
 from devhost.host import CUT_SHORT_SECONDS
 from tests.host.conftest import Queue
 from tests.host.journal import PREAMBLE, Journal
-from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually, write_app
+from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually, is_alive, write_app
 
 MakeQueue = Callable[[str], Queue]
 
@@ -129,10 +129,10 @@ async def test_timers_run_at_start_and_on_schedule(host: HostProcess, journal: J
 async def is_refused(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except (ConnectionRefusedError, ConnectionResetError):  # reset: the listener closed in the middle of the handshake
+        writer.close()
+        await writer.wait_closed()
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: the listener closed with this one in its queue
         return True
-    writer.close()
-    await writer.wait_closed()
     return False
 
 
@@ -151,7 +151,7 @@ async def test_a_signal_lets_the_request_in_flight_be_answered_and_takes_no_more
     host: HostProcess, journal: Journal, client: aiohttp.ClientSession, number: int
 ) -> None:
     with hangup_is(signal.SIG_DFL), host:
-        workers = host.worker_pids
+        workers = [psutil.Process(pid) for pid in host.worker_pids]
         request = asyncio.create_task(client.get(f"{host.url}/api/gated"))
         await journal.wait_for(1, name="gated")
         host.send_signal(number)
@@ -162,7 +162,7 @@ async def test_a_signal_lets_the_request_in_flight_be_answered_and_takes_no_more
         async with await request as response:
             assert (response.status, await response.text()) == (200, "answered")
         assert await asyncio.to_thread(host.wait) == 0
-        assert [pid for pid in workers if psutil.pid_exists(pid)] == []
+        assert [worker for worker in workers if is_alive(worker)] == []
 
 
 async def test_a_closed_terminal_ends_no_host_that_nohup_began(
@@ -232,7 +232,11 @@ async def test_draining_by_the_admin_api_stops_the_queues_and_leaves_http(
         assert await drain_state() == ("InProgress", 1)
         journal.open_gate()
         await work.wait_until_empty()
-        assert await drain_state() == ("Completed", 0)
+
+        async def is_drained() -> bool:  # the queue is empty a moment before the host has heard so
+            return await drain_state() == ("Completed", 0)
+
+        await eventually(is_drained)
         await work.send("must stay")
         assert await work.wait_for_messages(1)
         assert len(journal.entries(name="work")) == 1
@@ -280,10 +284,10 @@ def test_a_signal_ends_a_host_whose_app_never_finishes_loading(app_dir: Path) ->
 
 def test_workers_end_with_a_host_that_is_killed(host: HostProcess) -> None:
     with host:
-        (worker,) = host.worker_pids
+        (worker,) = [psutil.Process(pid) for pid in host.worker_pids]
         host.kill()
 
-        assert not psutil.pid_exists(worker)
+        assert not is_alive(worker)
 
 
 async def test_local_settings_reach_the_app_and_the_environment_wins(

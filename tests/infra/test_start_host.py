@@ -60,7 +60,7 @@ def test_sigterm_reaches_the_host_and_its_workers_and_the_container_waits_for_bo
     with started(tmp_path, f"{sys.executable} {program} host worker") as process:
         wait_for_lines(process, "host up", "worker up")
         os.kill(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
         assert process.stdout
         assert set(process.stdout.read().splitlines()) == {"worker ended", "host ended"}
@@ -68,7 +68,7 @@ def test_sigterm_reaches_the_host_and_its_workers_and_the_container_waits_for_bo
 
 def test_a_host_that_ends_by_itself_ends_the_container_with_its_exit_code(tmp_path: Path) -> None:
     with started(tmp_path, "(exit 3)") as process:
-        assert process.wait(timeout=20) == 3
+        assert process.wait(timeout=120) == 3
 
 
 def test_the_script_starts_what_the_image_would_start() -> None:

@@ -65,7 +65,7 @@ def test_memory_stays_where_it_was(pytestconfig: pytest.Config) -> None:
         cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

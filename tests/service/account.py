@@ -38,7 +38,7 @@ class Account:
         async def probe() -> bytes | None:
             return await self.read("results", f"{batch_id}/summary.json")
 
-        found = await eventually(probe, 60)
+        found = await eventually(probe)
         assert found is not None
         summary: dict[str, Any] = json.loads(found)
         return summary

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.hosting import HostProcess
+from tests.hosting import DEADLINE_SECONDS, HostProcess
 from tests.origins import Origin
 from tests.service.account import Account
 
@@ -44,7 +44,7 @@ async def client(service: HostProcess) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def ready(session: aiohttp.ClientSession) -> None:
     """Wait until the configured models are warm."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             async with session.get("ready") as response:
                 if response.status == 200:

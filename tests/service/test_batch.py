@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosting import HostProcess, eventually
+from tests.hosting import DEADLINE_SECONDS, HostProcess, eventually
 from tests.origins import Origin, Reply
 from tests.service.account import Account
 from tests.service.conftest import SCANS, api, serve_scans, serving
@@ -112,7 +112,7 @@ async def test_a_dropped_manifest_becomes_rows_a_summary_an_event_and_dead_lette
             _, told = await api(host, "GET", f"batches/{batch_id}")
             return bool(told["state"] == "succeeded" and told["failed"] == 3)
 
-        await eventually(healed, 60)
+        await eventually(healed)
         after = {row["id"]: row for row in await account.rows(batch_id)}
         assert after.pop("missing")["predictions"][0]["label"] == "2"
         before.pop("missing")
@@ -219,7 +219,7 @@ async def test_a_worker_killed_in_the_middle_of_a_shard_changes_nothing_in_the_r
         origin.answer("/digit-5-a.png", Reply(body=scan, hold=hold), Reply(body=scan))
         origin.hits.clear()
         await account.drop("batch-manifests", json.dumps({"batch_id": disturbed, "images": urls, "mini_batch_size": 5}))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while not origin.hits["/digit-5-a.png"]:
                 origin.asked.clear()
                 await origin.asked.wait()

@@ -39,7 +39,7 @@ async def test_an_ended_batch_is_told_to_its_callback_url_signed_and_again_until
         async def told() -> bool:
             return origin.hits["/hooks/done"] == 3
 
-        await eventually(told, 60)
+        await eventually(told)
         assert "canary" not in host.output
 
     assert origin.hits["/hooks/other"] == 0

@@ -102,7 +102,7 @@ async def run_a_batch(api: DescribedApi, origin: Origin) -> None:
         status = await api.call("batch_status", batch)
         return bool(status["state"] == "succeeded")
 
-    await eventually(has_ended, 60)
+    await eventually(has_ended)
     nobody = {"batch_id": "nobody"}
     await api.call("list_batches", params={"limit": "5"})
     for wanted in ("jsonl", "csv", "xml"):

@@ -41,7 +41,7 @@ def started(storage: str, errors: Path, *arguments: str) -> Iterator[subprocess.
 
 
 def lives(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/api/health", timeout=10) as reply:  # noqa: S310 -- a url of our own
+    with urllib.request.urlopen(f"{url}/api/health", timeout=120) as reply:  # noqa: S310 -- a url of our own
         return bool(reply.status == 200)
 
 
@@ -57,7 +57,7 @@ def test_it_prints_the_banner_and_serves_until_a_signal(azurite: str, tmp_path: 
         assert f"\tscore: [GET,POST] {listening.group(1)}/api/score\n" in printed
         assert lives(listening.group(1))
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
     assert process.returncode == 0
     assert (tmp_path / "errors").read_text() == ""
@@ -69,7 +69,7 @@ def test_with_json_a_program_reads_where_it_listens(azurite: str, tmp_path: Path
         document = json.loads(process.stdout.readline())
         assert lives(document["url"])
         process.terminate()
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=120)
 
     functions = {function["name"]: function for function in document["functions"]}
     assert functions["score"] == {

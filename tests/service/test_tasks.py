@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from inference.models.manifest import write_manifest
-from tests.hosting import HostProcess
+from tests.hosting import DEADLINE_SECONDS, HostProcess
 from tests.origins import Origin
 from tests.service.conftest import ROOT, SCANS, environment, ready
 from tests.service.test_score import post
@@ -196,7 +196,7 @@ async def run_batch(
     manifest = {"model": model, "images": urls, "parameters": parameters}
     async with client.post("batches", json=manifest) as response:
         batch = f"batches/{(await response.json())['batch_id']}"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             async with client.get(batch) as response:
                 state = (await response.json())["state"]

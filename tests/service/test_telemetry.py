@@ -19,9 +19,11 @@ TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 def printed(output: str, key: str = "name") -> list[dict[str, Any]]:
     """Return what a console exporter printed: spans, or what begins with another key.
 
-    The host puts the time before each line of a worker. The last one may be half printed yet.
+    The host puts the time before each line of a worker, and lines of its own may come between two of them. The last
+    one may be half printed yet.
     """
     text = re.sub(r"^\[\d{4}-[^\]]*\] ", "", output, flags=re.MULTILINE)
+    text = re.sub(r"^[^ {}\n].*\n", "", text, flags=re.MULTILINE)
     decoder, found, position = json.JSONDecoder(), [], 0
     while (position := text.find(f'{{\n    "{key}": ', position)) >= 0:
         try:

@@ -62,7 +62,7 @@ def test_work_under_way_is_finished_before_the_process_closes_and_ends(closing: 
         process.stdin.flush()
 
         assert (read(process), read(process)) == ("finished", "closed")
-        assert process.wait(30) == -signal.SIGTERM
+        assert process.wait(120) == -signal.SIGTERM
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
@@ -71,4 +71,4 @@ def test_a_second_signal_ends_it_at_once() -> None:
         assert read(process) == "draining True"
 
         process.terminate()
-        assert process.wait(30) == -signal.SIGTERM
+        assert process.wait(120) == -signal.SIGTERM

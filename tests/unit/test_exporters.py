@@ -32,7 +32,7 @@ def configure(**environ: str) -> Any:
     # The readers' threads end with the process; nothing listens at the endpoint, and nobody waits for it.
     program = PROGRAM + "import os; sys.stdout.flush(); os._exit(0)"
     arguments = [sys.executable, "-c", program, json.dumps(environ)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -78,7 +78,7 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == -signal.SIGTERM
     assert '"name": "inference.items"' in done.stderr

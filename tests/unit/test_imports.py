@@ -56,21 +56,21 @@ def test_one_thread_imports_at_a_time() -> None:
     def first() -> None:
         with importing():
             began.set()
-            may_end.wait(30)
+            may_end.wait(120)
             assert not second_began.is_set()
 
     def second() -> None:
-        began.wait(30)
+        began.wait(120)
         with importing():
             second_began.set()
 
     threads = [threading.Thread(target=work) for work in (first, second)]
     for thread in threads:
         thread.start()
-    began.wait(30)
+    began.wait(120)
     assert not second_began.wait(0.05)
     may_end.set()
-    assert second_began.wait(30)
+    assert second_began.wait(120)
     for thread in threads:
         thread.join()
     assert gc.isenabled()

@@ -28,7 +28,7 @@ async def test_item_is_not_charged_for_a_model_that_takes_longer_to_load_than_it
     may_load = threading.Event()
 
     def load(version: ModelVersion) -> ModelSession:
-        may_load.wait(10)
+        may_load.wait(120)
         return load_ready_session(version)
 
     limits, engine = FetchLimits(), Engine(1, 8)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
@@ -31,9 +31,10 @@ class Account:
     def take_messages(self) -> list[Any]:
         """Take the messages off the queue, decoded as the Functions host does it."""
         messages = []
-        for message in self._queue.receive_messages():
-            messages.append(json.loads(base64.b64decode(message.content)))
-            self._queue.delete_message(message)
+        with suppress(ResourceNotFoundError):  # no test has sent one yet
+            for message in self._queue.receive_messages():
+                messages.append(json.loads(base64.b64decode(message.content)))
+                self._queue.delete_message(message)
         return messages
 
     def read_blob(self, name: str) -> bytes:

@@ -29,7 +29,7 @@ class Squares:
         self.runs.append([*items])
         self.terminations.append(termination)
         self.started.set()
-        assert self.gates.get(items[0], self.let_go).wait(10)
+        assert self.gates.get(items[0], self.let_go).wait(120)
         if min(items) < 0:
             raise InferenceFailed("negative")
         return [item * item for item in items]
@@ -39,7 +39,7 @@ class Squares:
         self.let_go.clear()
 
     async def has_started(self) -> None:
-        assert await asyncio.to_thread(self.started.wait, 10)
+        assert await asyncio.to_thread(self.started.wait, 120)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def batcher(engine: Engine, squares: Squares) -> Batcher[int, int]:
 
 
 def soon() -> Deadline:
-    return Deadline.after(10)
+    return Deadline.after(120)
 
 
 async def start(batcher: Batcher[int, int], engine: Engine, *items: int) -> list[asyncio.Task[int]]:
@@ -184,7 +184,7 @@ async def test_a_run_that_others_still_want_is_not_stuck_when_the_deadline_of_it
     batcher = Batcher(engine, squares, max_batch=4)
     gate = squares.gates[1] = threading.Event()
     (first,) = await start_held(batcher, engine, squares)
-    hasty = asyncio.create_task(batcher.run(engine.admit_batch(), 1, Deadline.after(0.2)))
+    hasty = asyncio.create_task(batcher.run(engine.admit_batch(), 1, Deadline.after(1.0)))
     await asyncio.sleep(0)
     (patient,) = await start(batcher, engine, 2)
     squares.let_go.set()

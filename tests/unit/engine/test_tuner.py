@@ -49,7 +49,7 @@ class Model:
 
     def wait(self, count: int) -> None:
         for _ in range(count):
-            assert self.adopted.acquire(timeout=20)
+            assert self.adopted.acquire(timeout=120)
 
 
 class Activity:
@@ -265,7 +265,7 @@ def test_model_that_is_dropped_is_kept_by_nothing_here(open_tuner: Open, activit
 
     del model
 
-    assert is_gone.wait(20)
+    assert is_gone.wait(120)
 
 
 def test_model_that_comes_once_all_are_tuned_and_memory_was_given_back_is_tuned_too(
@@ -278,7 +278,7 @@ def test_model_that_comes_once_all_are_tuned_and_memory_was_given_back_is_tuned_
     tuner.offer(first)
     # What the sessions had that were tried, and once it is quiet, what the first plan's had.
     for _ in range(2):
-        assert given_back.acquire(timeout=20)
+        assert given_back.acquire(timeout=120)
 
     # The thread has the lock until it waits, and would wait for ever if this did not wake it.
     tuner.offer(second)
@@ -299,10 +299,10 @@ def test_close_ends_what_is_being_timed(open_tuner: Open, mode: TuningMode, monk
     model.failing = run
     working = [threading.Thread(target=lambda: tuner.offer(model)), threading.Thread(target=tuner.close)]
     working[0].start()
-    assert runs.wait(20)
+    assert runs.wait(120)
     working[1].start()
     for thread in working:
-        thread.join(20)
+        thread.join(120)
     still_working = [thread for thread in working if thread.is_alive()]
     model.failing = lambda *_: True
 

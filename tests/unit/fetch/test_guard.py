@@ -162,7 +162,7 @@ async def test_a_refusal_is_logged_once_without_query_or_user_information(caplog
     assert "canary" not in repr(record.__dict__)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     network=st.sampled_from(DENIED),
     pick=st.integers(0, 2**128),

@@ -102,7 +102,7 @@ async def test_the_body_of_a_reply_is_not_waited_for() -> None:
 
 
 async def test_a_receiver_that_does_not_answer_in_time_is_given_up() -> None:
-    async with receiving(timeout_seconds=0.05) as (origin, poster):
+    async with receiving(timeout_seconds=0.5) as (origin, poster):
         with pytest.raises(OriginTimeout):
             await poster.post(origin.answer("/", Reply(hold=asyncio.Event())), BODY, HEADERS)
 

@@ -20,11 +20,11 @@ TRUST_STORE = ssl.create_default_context()
 
 
 def _has_ipv6() -> bool:
-    with socket.socket(socket.AF_INET6) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:  # which a kernel without it does not make
             probe.bind(("::1", 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

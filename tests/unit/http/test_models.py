@@ -97,7 +97,7 @@ async def test_a_model_that_loads_for_longer_than_a_request_may_take_is_loading(
 
     registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             reply = await ModelRoutes(registry, RequestLimits(timeout_seconds=0.1)).show(TINY)
     finally:
         is_done.set()

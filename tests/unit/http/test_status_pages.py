@@ -37,7 +37,7 @@ async def registry() -> AsyncIterator[CountingRegistry]:
 
 
 async def wait_until_ready(routes: StatusRoutes) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (await routes.ready(REQUEST)).status != 200:
             pass
 
@@ -64,7 +64,7 @@ async def test_what_is_warm_is_not_loaded_again_by_a_probe(registry: CountingReg
 async def test_a_model_that_cannot_be_loaded_is_a_503_with_its_reason(registry: CountingRegistry) -> None:
     routes = StatusRoutes(registry, ("digits", "nobody"), "1.2.3")
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             response = await routes.ready(REQUEST)
             body = orjson.loads(response.body)

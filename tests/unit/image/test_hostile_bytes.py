@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.errors import ItemRejected
@@ -89,12 +89,12 @@ def test_every_truncation_of_a_file_is_judged(format_: str) -> None:
 
 
 @given(st.binary(max_size=256))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 def test_random_bytes_are_judged(data: bytes) -> None:
     judge(data)
 
 
 @given(st.sampled_from([encode(np.zeros((2, 2, 3), np.uint8), name)[:12] for name in FORMATS]), st.binary(max_size=256))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_random_bytes_behind_a_true_header_are_judged(header: bytes, data: bytes) -> None:
     judge(header + data)

@@ -210,7 +210,7 @@ def test_run_that_was_ended_waits_for_no_turn(digits: ModelSession) -> None:
     class Held:
         def run(self, *arguments: Any) -> Any:
             started.set()
-            assert let_go.wait(20)
+            assert let_go.wait(120)
             return real.run(*arguments)
 
     object.__setattr__(lanes, "loaded", Held())
@@ -218,17 +218,17 @@ def test_run_that_was_ended_waits_for_no_turn(digits: ModelSession) -> None:
     ended = Termination()
     with ThreadPoolExecutor(2) as threads:
         holder = threads.submit(digits.run, item)
-        assert started.wait(10)
+        assert started.wait(120)
         waiting = threads.submit(digits.run, item, run_options=ended.options)
         ended.end()
         try:
             with pytest.raises(DeadlineExceeded):
-                waiting.result(5)
+                waiting.result(60)
         finally:
             let_go.set()
 
-        assert holder.result(10)["logits"].shape == (1, 10)
-        assert threads.submit(digits.run, item).result(10)["logits"].shape == (1, 10)
+        assert holder.result(120)["logits"].shape == (1, 10)
+        assert threads.submit(digits.run, item).result(120)["logits"].shape == (1, 10)
 
 
 def test_what_is_timed_runs_zeros_and_checks_the_rows(digits: ModelSession) -> None:

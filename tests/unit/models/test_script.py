@@ -237,7 +237,7 @@ def test_requests_take_turns_unless_the_declaration_allows_several_at_once(
     pool = CorePool(2, lambda _: None)
     run = partial(session.run_script, b"")
     works = [pool.submit(run, is_interactive=True, turns=session.turns) for _ in range(2)]
-    together = [work.future.result(60) for work in works]
+    together = [work.future.result(120) for work in works]
     pool.close()
     assert together == [b"true" if parallel == 2 else b"false"] * 2
 

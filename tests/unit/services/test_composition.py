@@ -104,7 +104,7 @@ async def test_a_model_that_is_long_in_coming_keeps_no_message_from_its_queue(mo
     monkeypatch.setattr(composition, "_MODELS_FIRST_SECONDS", 0.0)
     steps = Steps(asyncio.Event())
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await services(steps).prepare()
 
     assert steps.done == ["storage", "models"]
@@ -120,7 +120,7 @@ async def test_models_whose_loads_do_not_end_hold_up_no_other_model(
 
     def load(version: ModelVersion, **options: Any) -> ModelSession:
         if version.name in held:
-            may_end.wait(60)
+            may_end.wait(600)
         return load_ready_session(version, **options)
 
     monkeypatch.setattr(loading, "load_ready_session", load)
@@ -133,7 +133,7 @@ async def test_models_whose_loads_do_not_end_hold_up_no_other_model(
     built = composition.build(environ)
     waiting = [asyncio.create_task(built.registry.get(name)) for name in held]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             assert (await built.registry.get("tiny")).version.name == "tiny"
         assert not any(task.done() for task in waiting)
     finally:

@@ -20,7 +20,7 @@ class Builder:
     def build(self) -> str:
         self.builds += 1
         self.began.set()
-        self.may_end.wait(30)
+        self.may_end.wait(120)
         if self.failures:
             raise self.failures.pop()
         return "part"
@@ -39,7 +39,7 @@ async def test_a_caller_that_leaves_does_not_have_it_built_twice() -> None:
     builder = Builder()
     part = Later(builder.build)
     leaving = asyncio.create_task(part.get())
-    await asyncio.to_thread(builder.began.wait, 30)
+    await asyncio.to_thread(builder.began.wait, 120)
     leaving.cancel()
     staying = asyncio.create_task(part.get())
     builder.may_end.set()
@@ -67,7 +67,7 @@ async def test_what_is_being_built_at_the_end_is_waited_for() -> None:
     part = Later(builder.build)
     assert await part.settled() is None
     building = asyncio.create_task(part.get())
-    await asyncio.to_thread(builder.began.wait, 30)
+    await asyncio.to_thread(builder.began.wait, 120)
     ending = asyncio.create_task(part.settled())
     builder.may_end.set()
 
