@@ -138,3 +138,6 @@ async def test_timer_loads_a_new_version_that_no_request_has_asked_for(
         return [model["version"] for model in listing["models"]] == ["7"]
 
     await eventually(is_loaded)
+    async with open_container(azurite, container) as blobs:
+        await remove_version(blobs, "", "tiny", "7")
+    assert (await call(client, "POST", "models/tiny/reload"))[1]["version"] == "1"
