@@ -86,15 +86,18 @@ class ShardWorker(Struct, frozen=True):
 
     async def _open(self, delivery: Delivery, message: ShardMessage) -> Shard | None:
         """Read what is needed to go on, or return None when there is nothing left to do."""
+        shard = await self._read(delivery, message)
+        # Its range may have a marker: of this delivery's forerunners, or of the message that this one was made of.
+        if shard is None and (message.is_suspect or delivery.is_redelivery):
+            await self.suspects.clear(message)
+        return shard
+
+    async def _read(self, delivery: Delivery, message: ShardMessage) -> Shard | None:
         record = await self.records.read(message.batch_id)
         if message.shard >= record.shards:
             raise InvalidMessage(f"The batch {record.batch_id} has no shard {message.shard}.")
         stored = await self.parts.read(message.batch_id, message.shard)
-        # Its range may have a marker: of this delivery's forerunners, or of the message that this one was made of.
-        is_marked = message.is_suspect or delivery.is_redelivery
         if stored and (agenda := Agenda.of(stored, message)).is_empty:
-            if is_marked:
-                await self.suspects.clear(message)
             if delivery.is_redelivery:  # lost after the part was written, perhaps before its dead letters
                 await self.dead_letters.heal_shard(record, message.shard, stored)
             return None
@@ -105,16 +108,12 @@ class ShardWorker(Struct, frozen=True):
             # A duplicate, or the message of a delivery that wrote the part and was lost before it sent the next one.
             if delivery.is_redelivery:
                 await self._send_next(message, agenda.ahead, is_stalled=False)
-            if is_marked:
-                await self.suspects.clear(message)
             return None
         try:
             items = await read_items(self.stores.manifests, record, message)
         except ManifestNotFound as exc:
             lost = Shard(record, message, stored or unknown_rows(record, message.shard), (), watch)
             await self._end_lost(lost, describe(exc))
-            if is_marked:
-                await self.suspects.clear(message)
             return None
         return Shard(record, message, stored or items.blank, items.urls, watch)
 
