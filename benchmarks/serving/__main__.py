@@ -1,7 +1,7 @@
 """Owns the comparison of this service with its peers and with no server at all; it refuses to time one in isolation.
 
-    python -m benchmarks.serving [--seconds 3] [--rounds 3] [--peers azureml,litserve,bentoml] [--peer-threads 1]
-                                 [--assets FOLDER]
+    python -m benchmarks.serving [--seconds 3] [--rounds 3] [--peers functions-sample,azureml,litserve,bentoml]
+                                 [--peer-threads 1] [--assets FOLDER]
 
 Servers take turns at each number of connections, a measurement that others disturb is repeated, and medians are
 reported. wrk drives them from the same machine, so that its CPU is part of every figure but the limit's.
@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from benchmarks.serving.load import LoadFailed, drive, find_wrk
 from benchmarks.serving.photos import make_photos
 from benchmarks.serving.quiet import measure_quietly
 from benchmarks.serving.report import CONNECTIONS, Limit, Measured, Report, print_report
-from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, Server, Setup, running
+from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, SAMPLE, Server, Setup, running
 from devhost.azurite import Azurite
 from inference.engine import available_cores
 
@@ -55,7 +56,8 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: int, rounds: int) -> 
             except (PeerMissing, TimeoutError) as exc:
                 print(f"{name} is left out: {exc}", file=sys.stderr)
             else:
-                report.cold[name].append(servers[-1].cold_seconds)
+                if name != SAMPLE:  # which has started alone, as this service
+                    report.cold[name].append(servers[-1].cold_seconds)
         for server in servers:
             drive(server.requests, setup.cores, 1, setup.scratch)
         for number in range(rounds):
@@ -68,7 +70,7 @@ def compare(setup: Setup, peers: tuple[str, ...], seconds: int, rounds: int) -> 
 
 def _compile_own() -> None:
     """Compile this service as its image does, whatever Python is told of writing bytecode; pip compiled the peers."""
-    compiled = [str(ROOT / name) for name in ("function_app.py", "inference", "devhost")]
+    compiled = [str(ROOT / name) for name in ("function_app.py", "inference", "devhost", "benchmarks/serving/peers")]
     subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], check=True)
 
 
@@ -94,7 +96,7 @@ def _measure_limit(setup: Setup, seconds: int, loops: int) -> tuple[float, float
 
 
 def _measure_cold_starts(setup: Setup, report: Report) -> None:
-    """Start the bare script and this service in turn, each as new as a file cache allows."""
+    """Start the bare script, this service and the smallest function app in turn, each as new as a file cache allows."""
     for _ in range(_COLD_STARTS):
         begun = time.perf_counter()
         command = [sys.executable, str(APPS / "bare.py"), str(setup.photos.raw[0])]
@@ -105,8 +107,9 @@ def _measure_cold_starts(setup: Setup, report: Report) -> None:
             report.cold["script"].append(time.perf_counter() - begun)
             report.resident["script"] = {"process": psutil.Process(script.pid).memory_info().rss / MIB}
             script.terminate()
-        with running(OWN, setup) as server:
-            report.cold[OWN].append(server.cold_seconds)
+        for name in (OWN, SAMPLE):
+            with running(name, replace(setup, cores=1)) as server:  # one worker's process, and none beside it
+                report.cold[name].append(server.cold_seconds)
 
 
 def _await_plan(server: Server) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.serving.load import Load
-from benchmarks.serving.servers import OWN
+from benchmarks.serving.servers import OWN, SAMPLE
 
 CONNECTIONS = (1, 2, 8, 32)
 SCRIPT = "script"
@@ -123,6 +123,7 @@ def _bars(report: Report, limit: Limit) -> Iterator[str]:
     yield _bar("throughput at 32 connections / at 8", report.rate(OWN, 32) / report.rate(OWN, 8), 0.95)
     cold = median(report.cold[OWN]) / median(report.cold[SCRIPT])
     yield _bar("cold start / bare script", cold, 1.3, is_most=True)
+    yield f"cold start / smallest function app: {median(report.cold[OWN]) / median(report.cold[SAMPLE]):.2f}"
     worker = report.worker() / sum(report.resident[SCRIPT].values())
     yield _bar("memory of the worker / bare script", worker, 1.5, is_most=True)
 

@@ -26,7 +26,9 @@ from benchmarks.serving.load import Requests
 from benchmarks.serving.photos import Photos
 from inference.models.session_factory import FOLDER_PREFIX
 
-PEERS = ("azureml", "litserve", "bentoml")
+#: The smallest function app that scores, on the same host: what of a figure is the platform's.
+SAMPLE = "functions-sample"
+PEERS = (SAMPLE, "azureml", "litserve", "bentoml")
 OWN = "onnx-functions"
 APPS = ROOT / "benchmarks/serving/peers"
 MIB = 1024 * 1024
@@ -110,7 +112,7 @@ def running(name: str, setup: Setup) -> Iterator[Server]:
     begun = time.perf_counter()
     process = subprocess.Popen(
         launch.command,
-        cwd=ROOT if name == OWN else setup.scratch,
+        cwd=ROOT if name in (OWN, SAMPLE) else setup.scratch,
         env={**os.environ, **launch.environment},
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -142,11 +144,27 @@ def _own(setup: Setup) -> _Launch:
         # As infra/bicep sets it.
         "INFERENCE_PREPARE_STORAGE": "false",
     }
-    command = [sys.executable, "-m", "devhost", "--script-root", str(ROOT), "--port", str(port)]
-    return _Launch(command, Requests(url, "image/jpeg", setup.photos.raw), environment)
+    return _Launch(_on_local_host(ROOT, port), Requests(url, "image/jpeg", setup.photos.raw), environment)
+
+
+def _on_local_host(app: Path, port: int) -> list[str]:
+    return [sys.executable, "-m", "devhost", "--script-root", str(app), "--port", str(port)]
+
+
+def _sample(setup: Setup) -> _Launch:
+    port = free_port()
+    environment = {
+        **setup.peer_environment,
+        "AzureWebJobsStorage": setup.storage,
+        "FUNCTIONS_WORKER_PROCESS_COUNT": str(setup.cores),
+    }
+    requests = Requests(f"http://127.0.0.1:{port}/api/score", "image/jpeg", setup.photos.raw)
+    return _Launch(_on_local_host(APPS / "functions_sample", port), requests, environment)
 
 
 def _peer(name: str, setup: Setup) -> _Launch:
+    if name == SAMPLE:
+        return _sample(setup)
     commands, port, workers = prepare(name), free_port(), str(setup.cores)
     url = f"http://127.0.0.1:{port}"
     if name == "azureml":
