@@ -27,7 +27,7 @@ from inference.errors import InvalidManifest, OriginFailed, UrlNotAllowed
 from inference.redaction import OMITTED, redact_url
 from inference.settings import BatchSettings, CallbackSettings
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger("inference.batch")
 
 _CALLBACK_URL = re.compile(r'("callback_url"\s*:\s*)"((?:[^"\\]|\\.)*)"?', re.DOTALL)
 
@@ -103,7 +103,7 @@ class Callbacks(Struct, frozen=True):
             charged = message.changed(attempts=message.attempts + 1)
             await self._send_again(charged, attempt.wait_seconds)
         telemetry.count_callback(attempt.outcome.value)
-        _log(attempt, record, url, message)
+        _log_attempt(attempt, record, url, message)
 
     async def _send_again(self, message: FinishMessage, wait_seconds: float) -> None:
         again = message.changed(delay_seconds=wait_seconds, recoveries=0)
@@ -185,7 +185,7 @@ def _redact_string(escaped: str) -> str:
     return orjson.dumps(redact_url(url)).decode()[1:-1]
 
 
-def _log(attempt: Attempt, record: BatchRecord, url: str, message: FinishMessage) -> None:
+def _log_attempt(attempt: Attempt, record: BatchRecord, url: str, message: FinishMessage) -> None:
     extra = {
         "action": f"callback_{attempt.outcome.value}",
         "batch_id": record.batch_id,
@@ -197,4 +197,4 @@ def _log(attempt: Attempt, record: BatchRecord, url: str, message: FinishMessage
     level = {Outcome.OK: logging.INFO, Outcome.RETRIED: logging.INFO}.get(attempt.outcome, logging.WARNING)
     what = attempt.outcome.value.replace("_", " ")
     why = f": {attempt.reason}" if attempt.reason else ""
-    logger.log(level, "callback of %s to %s: %s%s", record.batch_id, extra["url"], what, why, extra=extra)
+    _log.log(level, "callback of %s to %s: %s%s", record.batch_id, extra["url"], what, why, extra=extra)

@@ -21,7 +21,7 @@ from inference.batch.manifest import MAX_LINE_BYTES, Item, read_items
 from inference.errors import InvalidManifest, StorageUnavailable
 from inference.storage import ABSENT, BlobNotFound, BlobProperties, BlobStore, PreconditionFailed
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger("inference.batch")
 
 _OFFSET_BYTES = 8
 
@@ -269,7 +269,7 @@ class ShardTable(Struct, frozen=True):
         with suppress(PreconditionFailed):  # another worker was quicker
             await _write_table(self.store, self.name, self.manifest_etag, canonicaliser)
         extra = {"action": "shard_table_rebuilt", "blob": self.name}
-        logger.warning("shard table made again: %s", self.name, extra=extra)
+        _log.warning("shard table made again: %s", self.name, extra=extra)
         return True
 
     def _range(self, shard: int, begin: int, end: int) -> ShardRange:

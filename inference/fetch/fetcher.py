@@ -24,7 +24,7 @@ from inference.fetch.url import Target
 from inference.redaction import redact_url
 from inference.settings import FetchLimits
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger("inference.fetch")
 
 _CHUNK_BYTES: Final = 64 * 1024
 
@@ -72,7 +72,7 @@ class Fetcher:
             return await self._fetch(self._client.urls.read(url), deadline)
         except UrlNotAllowed as refusal:
             record = {"action": "fetch_refused", "url": redact_url(url), "reason": refusal.message}
-            logger.warning("fetch refused: %s: %s", record["url"], record["reason"], extra=record)
+            _log.warning("fetch refused: %s: %s", record["url"], record["reason"], extra=record)
             raise
 
     async def close(self) -> None:

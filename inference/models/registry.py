@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelRegistry", "ModelState", "State"]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger("inference.models")
 
 #: How old a look at the repository may be for names that are not known yet and for listings: it bounds what requests
 #: for unknown models can cost.
@@ -295,7 +295,7 @@ class ModelRegistry:
             self._problem = f"the model repository: {exc.message}"
             telemetry.count_model_poll(exc.code)
             extra = {"action": "model_poll_failed", "reason": exc.message}
-            logger.warning("model repository not read: %s", exc.message, extra=extra)
+            _log.warning("model repository not read: %s", exc.message, extra=extra)
             return
         self._problem = None
         for key in [*self._routes]:

@@ -26,7 +26,7 @@ from inference.models.source import LocalVersion, ModelSource
 if TYPE_CHECKING:
     from inference.models.session import ModelSession
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger("inference.models")
 
 #: Long enough that a broken model costs next to nothing, short enough that a repaired one is noticed soon.
 RETRY_FAILED_AFTER_SECONDS = 30.0
@@ -181,7 +181,7 @@ class SessionCache:
         except InferenceError as exc:
             slot.error, outcome = exc, exc.code
         except Exception:
-            logger.exception("model load failed", extra={"action": "model_load_failed", "model": str(slot.release)})
+            _log.exception("model load failed", extra={"action": "model_load_failed", "model": str(slot.release)})
             slot.error, outcome = ModelUnavailable(f"{slot.release}: it cannot be loaded."), "internal_error"
         finally:
             slot.loading = None
@@ -245,7 +245,7 @@ class SessionCache:
             other = idle.pop()
             excess -= other.memory_bytes
             other.session, other.file_bytes = None, None
-            logger.info("model dropped", extra={"action": "model_dropped", "model": str(other.release)})
+            _log.info("model dropped", extra={"action": "model_dropped", "model": str(other.release)})
         slot.file_bytes = file_bytes
 
     def _excess(self, needed: int) -> int:
@@ -265,7 +265,7 @@ class SessionCache:
             reason = slot.error.message
             extra = {"action": "model_load_failed", "model": str(slot.release), "reason": reason}
             why = reason.removeprefix(f"{slot.release}: ")
-            logger.warning("model %s not loaded: %s", slot.release, why, extra=extra)
+            _log.warning("model %s not loaded: %s", slot.release, why, extra=extra)
 
 
 def _sum_memory(slots: Iterable[Slot]) -> int:

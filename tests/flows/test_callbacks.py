@@ -98,7 +98,7 @@ async def test_whatever_failed_is_tried_again_later_each_time_and_given_up_after
     sim = Simulation(receiver=receiver, callbacks=CallbackSettings(max_attempts=5))
     begun = sim.storage.clock.monotonic()
 
-    with caplog.at_level(logging.INFO, "inference.batch.callbacks"):
+    with caplog.at_level(logging.INFO, "inference.batch"):
         await sim.run(manifest("b", URLS, callback_url=HOOK))
 
     # The batch itself did not wait for any of it.
@@ -158,7 +158,7 @@ async def test_a_url_that_is_no_longer_allowed_is_not_told_and_not_tried_again(
 
     check_invariants(sim, "b", URLS)
     assert not sim.receiver.posts
-    (record,) = [record for record in caplog.records if record.name == "inference.batch.callbacks"]
+    (record,) = [record for record in caplog.records if record.name == "inference.batch"]
     assert (record.levelname, record.__dict__["action"]) == ("WARNING", "callback_refused")
 
 
