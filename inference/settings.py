@@ -276,7 +276,10 @@ class EngineSettings(_Group, frozen=True):
         "INFERENCE_CORES", _count(0), 0, "Cores to compute on; 0 reads the container's CPU quota from its cgroup."
     )
     max_waiting: int = _setting(
-        "INFERENCE_MAX_WAITING", _count(0), 64, "Requests that may wait for a core before the next one gets a 429."
+        "INFERENCE_MAX_WAITING",
+        _count(0),
+        64,
+        "Requests that may wait, for a core or for the image of their url, before the next one gets a 429.",
     )
     tuning: str = _setting(
         "INFERENCE_TUNING",
