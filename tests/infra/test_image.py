@@ -116,6 +116,13 @@ def test_what_serves_is_sent_to_the_builder(path: str) -> None:
     assert is_sent(path)
 
 
+def test_files_have_no_line_ends_of_windows_in_the_image() -> None:
+    # `azd up` sends the files of the checkout. A carriage return breaks scripts/start-host and a model's checksums.
+    rules = [line for line in (ROOT / ".gitattributes").read_text().splitlines() if not line.startswith("#")]
+
+    assert rules == ["* -text"]
+
+
 def test_the_sample_models_are_where_the_settings_look_for_them() -> None:
     assert environment()["INFERENCE_MODEL_REPOSITORY"] == IMAGE_REPOSITORY
     assert ["samples/models/", f"{IMAGE_REPOSITORY}/"] in arguments("COPY")
