@@ -9,7 +9,7 @@ ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
     INFERENCE_MODEL_REPOSITORY=/home/site/wwwroot/samples/models
 
-# At SIGTERM the host takes no more messages and waits for its workers, which need up to 22 s, and not the default of 5 s.
+# At SIGTERM the host takes no more messages. It waits 30 s, not the default of 5, for requests under way; for messages always 10 s.
 ENV FUNCTIONS_ENABLE_DRAIN_ON_APP_STOPPING=true \
     ASPNETCORE_SHUTDOWNTIMEOUTSECONDS=30
 
