@@ -8,3 +8,7 @@ __version__ = "0.1.0"
 # database that they keep in the home folder (its Privacy.md). It asks the environment when it is imported, and every
 # import of it in this package comes after this line.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# So does Azure Monitor's exporter ("statsbeat"), wherever telemetry goes; it asks Microsoft for settings, too.
+os.environ.setdefault("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
+os.environ.setdefault("APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED", "true")

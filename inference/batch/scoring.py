@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import orjson
@@ -26,8 +27,9 @@ MAX_URL_CHARACTERS = 2048
 #: A delivery stops taking items after this long and hands the rest on: the host's lease on a message is ten minutes
 #: and its function time-out may be five.
 _BUDGET_SECONDS = 240.0
-#: What items under way get when the worker drains, of the 30 s between SIGTERM and SIGKILL on Container Apps.
-_DRAIN_SECONDS = 10.0
+#: What items under way get when the worker drains, so that their part is written within the 10 s that the Functions
+#: host waits for its messages, whatever the platform's grace (WebJobsScriptHostService.StopAsync).
+_DRAIN_SECONDS = 7.0
 #: The scorer keeps the deadline itself; the net below it is this much longer, and never more than twice as long.
 _DEADLINE_SLACK_SECONDS = 5.0
 
@@ -73,7 +75,7 @@ class ShardScoring(Struct, frozen=True):
         ]
         drained = asyncio.ensure_future(self.draining.wait())
         try:
-            await _first_failure_or_all(takers, drained)
+            await _first_failure_or_all(takers, drained, self.clock)
         finally:
             await end([drained, *takers])
         return outcomes
@@ -123,11 +125,16 @@ def _plain(predictions: Sequence[Mapping[str, Any]]) -> Any:
         raise InferenceFailed("The model's predictions cannot be written as JSON.") from None
 
 
-async def _first_failure_or_all(takers: list[asyncio.Task[None]], drained: asyncio.Task[object]) -> None:
+async def _first_failure_or_all(
+    takers: list[asyncio.Task[None]], drained: asyncio.Task[object], clock: Callable[[], float]
+) -> None:
     """Wait for the takers; once the worker drains only for a while. Raises what a taker raised."""
     running: set[asyncio.Task[Any]] = {*takers, drained}
+    until = inf
     while running - {drained}:
-        timeout = _DRAIN_SECONDS if drained.done() else None
+        if drained.done():
+            until = min(until, clock() + _DRAIN_SECONDS)
+        timeout = None if until == inf else max(0.0, until - clock())
         finished, running = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         failures = [failure for task in finished if (failure := task.exception())]
         if failures:

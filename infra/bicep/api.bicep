@@ -64,10 +64,15 @@ var tags = {
 // One message per free slot of a replica, as the platform's own mapping would have it.
 var queueLength = loadJsonContent('../../host.json').extensions.queues.batchSize
 var ownRules = scaling == 'own'
+// Poison queues too: what is in them is work, which a failure of storage puts off by up to ten minutes. Without a rule the app
+// would be gone by then, and the host's copies there expire after seven days.
 var scaledQueues = [
   'batch-manifests'
+  'batch-manifests-poison'
   'batch-shards'
+  'batch-shards-poison'
   'batch-finish'
+  'batch-finish-poison'
 ]
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {

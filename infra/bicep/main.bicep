@@ -38,7 +38,7 @@ param operatorType string = 'User'
 ])
 param storageSku string = 'Standard_LRS'
 
-@description('Days after which results, dead letters and manifests are deleted. 0 keeps them.')
+@description('Days after which results, dead letters and manifests are deleted, those of batches that still run among them: more than the longest batch takes. 0 keeps them.')
 @minValue(0)
 @maxValue(3650)
 param retentionDays int = 0

@@ -192,3 +192,14 @@ def test_preview_versions_are_used_only_where_nothing_else_will_do(path: Path) -
     assert previews <= {
         "Microsoft.Insights/diagnosticSettings@2021-05-01-preview",  # has never had a stable version with these fields
     }
+
+
+def test_the_windows_of_the_log_alert_overlap() -> None:
+    # A log line can be queried minutes after its time: in windows that only touch, one near an end is never seen.
+    (rule,) = read(FOLDER / "modules/alerts.bicep").of_type("Microsoft.Insights/scheduledQueryRules")
+    frequency, window = (
+        int(re.fullmatch(r"PT(\d+)M", rule.config["properties"][name])[1])  # type: ignore[index]
+        for name in ("evaluationFrequency", "windowSize")
+    )
+
+    assert window >= frequency + 10

@@ -51,6 +51,25 @@ def test_packages_are_the_locked_ones_and_are_never_built() -> None:
     assert {"azure-functions", "azure-functions-runtime", "onnxruntime"} <= set(locked)
 
 
+def test_packages_lie_where_the_worker_puts_them_before_its_own() -> None:
+    # What its proxy_worker/utils/dependency.py takes for an app's packages, in every version: the first of `sys.path`
+    # that lies in the script root and names site-packages. It prefers those that it brings itself to all others.
+    (install,) = [line for line in INSTRUCTIONS if "pip" in line]
+    names = environment()
+
+    assert names["PYTHONPATH"] == f"{WWWROOT}/.python_packages/lib/site-packages"
+    assert re.findall(r"--target\s+(\S+)", install) == [names["PYTHONPATH"]]
+    # Hundreds of folders there, each with a watch of its own.
+    assert names["AzureFunctionsJobHost__fileWatchingEnabled"] == "false"
+
+
+def test_the_app_is_compiled_in_the_image() -> None:
+    # The host starts anew when a folder, as `__pycache__`, appears beside function_app.py.
+    (compiled,) = [line for line in INSTRUCTIONS if "compileall" in line]
+
+    assert compiled.split()[-2:] == [f"{WWWROOT}/function_app.py", f"{WWWROOT}/inference"]
+
+
 def test_only_what_serves_is_copied() -> None:
     copies = arguments("COPY")
 
@@ -95,6 +114,13 @@ def test_nothing_else_is_sent_to_the_builder(path: str) -> None:
 )
 def test_what_serves_is_sent_to_the_builder(path: str) -> None:
     assert is_sent(path)
+
+
+def test_files_have_no_line_ends_of_windows_in_the_image() -> None:
+    # `azd up` sends the files of the checkout. A carriage return breaks scripts/start-host and a model's checksums.
+    rules = [line for line in (ROOT / ".gitattributes").read_text().splitlines() if not line.startswith("#")]
+
+    assert rules == ["* -text"]
 
 
 def test_the_sample_models_are_where_the_settings_look_for_them() -> None:

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from inference.batch import scoring
 from inference.draining import DRAIN_SECONDS, LINGER_SECONDS
 from tests.infra.bicep import ROOT, read
 from tests.infra.test_image import environment
+
+#: What the host waits for messages under way when it is to end, by no setting (WebJobsScriptHostService.StopAsync).
+HOST_STOP_SECONDS = 10.0
 
 MICROSOFTS = "/opt/startup/start_nonappservice.sh"
 
@@ -81,4 +85,6 @@ def test_each_grace_is_longer_than_the_one_within_it() -> None:
     replica = read(ROOT / "infra/bicep/api.bicep").parameters["terminationGracePeriodSeconds"]["default"]
 
     assert DRAIN_SECONDS + LINGER_SECONDS < host < replica
+    # A shard also writes its part and sends its next message before the host deletes this one.
+    assert scoring._DRAIN_SECONDS + 3 <= HOST_STOP_SECONDS
     assert environment()["FUNCTIONS_ENABLE_DRAIN_ON_APP_STOPPING"] == "true"

@@ -1,4 +1,4 @@
-"""onnxruntime's reports of its own use: with this package imported first it makes none, and leaves nothing behind."""
+"""Reports of libraries on their own use: with this package imported first they make none, and leave nothing behind."""
 
 import os
 import subprocess
@@ -13,6 +13,13 @@ import os, sys
 import {{package}}
 import onnxruntime
 onnxruntime.InferenceSession({str(_MODEL)!r})
+"""
+
+_EXPORTER = """
+import {package}
+from azure.monitor.opentelemetry.exporter._configuration import _state as configuration
+from azure.monitor.opentelemetry.exporter.statsbeat._state import is_statsbeat_enabled
+print(is_statsbeat_enabled(), configuration.get_configuration_manager() is not None)
 """
 
 
@@ -32,3 +39,19 @@ def test_nothing_is_left_in_the_home_folder(package: str, tmp_path: Path) -> Non
 def test_onnxruntime_alone_would_report(tmp_path: Path) -> None:
     """When this fails, onnxruntime has stopped it, and the line in `inference` can go."""
     assert "deviceid" in _files_left_by("sys", tmp_path)
+
+
+def _exporter_after(package: str) -> str:
+    """Tell whether Azure Monitor's exporter would report its use, and whether it would ask for settings."""
+    program = [sys.executable, "-c", _EXPORTER.format(package=package)]
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.check_output(program, env={"PATH": os.environ["PATH"]}, cwd=root, text=True).strip()
+
+
+def test_the_exporter_of_azure_monitor_neither_reports_nor_asks() -> None:
+    assert _exporter_after("inference") == "False False"
+
+
+def test_the_exporter_alone_would_do_both() -> None:
+    """When this fails, it has stopped it, and the lines in `inference` can go."""
+    assert _exporter_after("sys") == "True True"

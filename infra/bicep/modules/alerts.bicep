@@ -66,7 +66,8 @@ resource poison 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = {
       workspaceId
     ]
     evaluationFrequency: 'PT15M'
-    windowSize: 'PT15M'
+    // Twice the frequency: a line becomes visible minutes after its time, and a window without overlap has moved on by then.
+    windowSize: 'PT30M'
     // The table appears with the first log line, after this rule is made.
     skipQueryValidation: true
     criteria: {

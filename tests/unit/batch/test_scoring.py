@@ -157,6 +157,30 @@ async def test_a_worker_that_drains_gives_back_what_does_not_end_in_time(monkeyp
     assert scorer.begun == [0, 1]
 
 
+async def test_an_item_that_ends_while_the_worker_drains_gives_its_neighbours_no_more_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scoring, "_DRAIN_SECONDS", 3600)
+    draining, now = asyncio.Event(), 0.0
+
+    async def score(number: int) -> list[int]:
+        nonlocal now
+        if number == 1:
+            draining.set()
+            await asyncio.Event().wait()
+        await draining.wait()
+        for _ in range(10):  # turns of the loop, in which the others see it
+            await asyncio.sleep(0)
+        now = 7200.0
+        return [number]
+
+    async with asyncio.timeout(60):
+        outcomes = await run(CallingScorer(score), 2, draining=draining, clock=lambda: now)
+
+    assert outcomes.predictions == {0: [0]}
+    assert not outcomes.failures
+
+
 async def test_a_worker_that_drains_waits_for_what_is_under_way() -> None:
     draining, release = asyncio.Event(), asyncio.Event()
 
