@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 # import of it in this package comes after this line.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# So does Azure Monitor's exporter ("statsbeat"), wherever telemetry goes; it asks Microsoft for settings, too.
+# Azure Monitor's exporter reports its use to a resource of Microsoft's ("statsbeat"), and asks a server of theirs what
+# it is to do, which it tells the key of ours. It reads these variables when it is configured.
 os.environ.setdefault("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
 os.environ.setdefault("APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED", "true")

@@ -48,6 +48,10 @@ ROUNDS = 3
 MAX_PAUSE_SECONDS = 600.0
 
 
+#: Of a checksum, in the log's text: as many as `onnxfn model list` shows.
+_SHOWN_DIGITS = 12
+
+
 class _Pending(Struct, eq=False):
     """A model whose plan is not settled yet."""
 
@@ -173,6 +177,7 @@ class Tuner:
 
     def _settle(self, model: Tunable, pending: _Pending, *, is_free: Callable[[], bool]) -> bool:
         """Find and adopt the model's plan; return whether that is settled, for better or worse."""
+        which = model.sha256[:_SHOWN_DIGITS]
         try:
             plan = pending.found or self._find(model, is_free)
             if plan is None:
@@ -187,13 +192,15 @@ class Tuner:
             # Longer each time; with `warm-up` the model serves by its default instead.
             pending.pause_seconds = min(max(2 * pending.pause_seconds, self._quiet_seconds), MAX_PAUSE_SECONDS)
             pending.not_before = time.monotonic() + pending.pause_seconds
-            _log.info("model not tuned yet", extra={"action": "model_not_tuned", "reason": "the machine is not steady"})
+            extra = {"action": "model_not_tuned", "reason": "the machine is not steady"}
+            _log.info("model %s not tuned yet", which, extra=extra)
             return False
         except Exception as exc:  # a model that serves must not be lost to a faster way to run it
             reason = exc.message if isinstance(exc, InferenceError) else type(exc).__name__
-            _log.warning("model not tuned: %s", reason, extra={"action": "model_not_tuned", "reason": reason})
+            extra = {"action": "model_not_tuned", "reason": reason}
+            _log.warning("model %s not tuned: %s", which, reason, extra=extra)
             return True
-        _log.info("model tuned", extra={"action": "model_tuned", "sha256": model.sha256, **asdict(plan)})
+        _log.info("model %s tuned", which, extra={"action": "model_tuned", "sha256": model.sha256, **asdict(plan)})
         return True
 
     def _find(self, model: Tunable, is_free: Callable[[], bool]) -> ExecutionPlan | None:

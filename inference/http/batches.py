@@ -53,7 +53,7 @@ class BatchRoutes:
         elif request.is_json:
             # Manifests of other types are read as a stream, which sees gzip by itself.
             request, content_type = await unpacked(request, self._limits), "application/json"
-        elif not content_type:
+        elif request.says_nothing_of_its_type:
             content_type = "application/octet-stream"
         options = {name: request.query[name] for name in _OPTIONS if request.query.get(name)}
         submission = await self._batches.submit(request.body, content_type, options)

@@ -104,7 +104,8 @@ class ScriptSession(ModelSession):
             return self._run_function(**arguments)
         except BaseException as exc:  # sys.exit() in a script must not end the service
             # The message stays in the log: it may name paths or data of other requests.
-            _log.exception("run() raised", extra={"action": "script_failed", "model": str(self.version)})
+            extra = {"action": "script_failed", "model": str(self.version)}
+            _log.exception("score.py of %s: run() raised", self.version, extra=extra)
             raise InferenceFailed(f"{SCRIPT_NAME}: run() raised {type(exc).__name__}.") from exc
 
 
@@ -215,6 +216,7 @@ def _explaining(what: str, version: ModelVersion) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        _log.exception("score.py failed to start", extra={"action": "script_failed", "model": str(version)})
+        extra = {"action": "script_failed", "model": str(version)}
+        _log.exception("score.py of %s failed to start", version, extra=extra)
         reason = f"{type(exc).__name__}: {exc}".replace(f"{version.path}/", "")[:_MAX_REASON_CHARACTERS]
         raise ModelUnavailable(f"{SCRIPT_NAME}: {what}: {reason.rstrip('.')}.") from exc

@@ -58,6 +58,7 @@ async def test_a_manifest_of_each_form_becomes_a_batch(body: bytes, content_type
 
 
 JSON = orjson.dumps({"images": URLS})
+TABLE = b"url\n" + LINES
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,10 @@ JSON = orjson.dumps({"images": URLS})
         (JSON, {"content-type": "application/x-www-form-urlencoded"}),
         (gzip.compress(JSON), {"content-type": "application/json", "content-encoding": "gzip"}),
         (LINES, {}),
+        (TABLE, {}),
+        (TABLE, {"content-type": "application/x-www-form-urlencoded"}),
+        (LINES, {"content-type": "application/x-www-form-urlencoded"}),
+        (gzip.compress(LINES), {"content-type": "application/x-www-form-urlencoded"}),
         (gzip.compress(LINES), {"content-encoding": "gzip"}),
         (gzip.compress(LINES), {"content-type": "text/plain", "content-encoding": "gzip"}),
         (zlib.compress(LINES), {"content-type": "text/plain", "content-encoding": "deflate"}),

@@ -200,6 +200,7 @@ def test_model_that_cannot_be_timed_goes_on_by_its_default(open_tuner: Open, cap
 
     assert model.plans == [default_plan(2)]
     assert [vars(record)["reason"] for record in caplog.records] == ["It cannot."]
+    assert caplog.messages == ["model sha not tuned: It cannot."]
 
 
 def test_model_that_fails_in_a_way_nobody_foresaw_still_serves(

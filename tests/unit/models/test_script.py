@@ -166,11 +166,12 @@ def test_script_that_cannot_serve_is_refused_with_the_reason(tmp_path: Path, sou
     assert {*sys.modules} == before
 
 
-def test_reason_of_a_failed_init_does_not_name_the_folder(tmp_path: Path) -> None:
+def test_reason_of_a_failed_init_does_not_name_the_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ModelUnavailable, match=r"init\(\) failed: FileNotFoundError") as refused:
         load(publish(tmp_path, ENTRY_SCRIPT))
 
     assert str(tmp_path) not in refused.value.message
+    assert caplog.messages == ["score.py of tiny:1 failed to start"]
 
 
 @pytest.mark.parametrize(
@@ -203,13 +204,16 @@ def test_what_is_no_json_is_a_failure_of_the_model(tmp_path: Path, answer: str) 
 @pytest.mark.parametrize(
     "act", ["raise ValueError('/secret/path')", "sys.exit(1)", "raise KeyboardInterrupt", "return 1 / 0"]
 )
-def test_run_that_raises_fails_its_request_and_no_other(tmp_path: Path, act: str) -> None:
+def test_run_that_raises_fails_its_request_and_no_other(
+    tmp_path: Path, act: str, caplog: pytest.LogCaptureFixture
+) -> None:
     source = script(f"if raw_data: return raw_data\n    {act}")
     session = load(publish(tmp_path, source))
 
     with pytest.raises(InferenceFailed, match=r"score\.py: run\(\) raised \w+\.$"):
         session.run_script(b"")
     assert session.run_script(b"again") == b'"again"'
+    assert caplog.messages == ["score.py of tiny:1: run() raised"]
 
 
 def test_run_gets_the_body_as_text_and_the_headers_if_it_asks_for_them(tmp_path: Path) -> None:
