@@ -73,7 +73,7 @@ class ShardScoring(Struct, frozen=True):
         ]
         drained = asyncio.ensure_future(self.draining.wait())
         try:
-            await _first_failure_or_all(takers, drained)
+            await _first_failure_or_all(takers, drained, self.clock)
         finally:
             await end([drained, *takers])
         return outcomes
@@ -123,11 +123,16 @@ def _plain(predictions: Sequence[Mapping[str, Any]]) -> Any:
         raise InferenceFailed("The model's predictions cannot be written as JSON.") from None
 
 
-async def _first_failure_or_all(takers: list[asyncio.Task[None]], drained: asyncio.Task[object]) -> None:
-    """Wait for the takers; once the worker drains only for a while. Raises what a taker raised."""
+async def _first_failure_or_all(
+    takers: list[asyncio.Task[None]], drained: asyncio.Task[object], clock: Callable[[], float]
+) -> None:
+    """Wait for the takers; once the worker drains only for a while, all in all. Raises what a taker raised."""
     running: set[asyncio.Task[Any]] = {*takers, drained}
+    until: float | None = None
     while running - {drained}:
-        timeout = _DRAIN_SECONDS if drained.done() else None
+        if until is None and drained.done():
+            until = clock() + _DRAIN_SECONDS
+        timeout = None if until is None else max(0.0, until - clock())
         finished, running = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         failures = [failure for task in finished if (failure := task.exception())]
         if failures:

@@ -22,7 +22,7 @@ from inference.errors import (
     UrlNotAllowed,
 )
 from inference.settings import BatchSettings
-from tests.fakes import Crash, FakeStorage
+from tests.fakes import Crash, FakeClock, FakeStorage
 
 RECORD = BatchRecord(
     batch_id="b",
@@ -155,6 +155,28 @@ async def test_a_worker_that_drains_gives_back_what_does_not_end_in_time(monkeyp
     assert outcomes.predictions == {0: [0]}
     assert not outcomes.failures
     assert scorer.begun == [0, 1]
+
+
+async def test_the_items_under_way_share_what_a_worker_that_drains_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_DRAIN_SECONDS", 1000.0)
+    clock, draining, all_begun = FakeClock(), asyncio.Event(), asyncio.Barrier(3)
+
+    async def score(number: int) -> list[int]:
+        await all_begun.wait()
+        draining.set()
+        for _ in range(10 * (number + 1)):  # one after the other, once the drain has begun
+            await asyncio.sleep(0)
+        if number == 2:
+            await asyncio.Event().wait()
+        clock.advance(600)
+        return [number]
+
+    scorer = CallingScorer(score)
+    async with asyncio.timeout(120):
+        outcomes = await run(scorer, 3, concurrency=3, draining=draining, clock=clock.monotonic)
+
+    assert outcomes.predictions == {0: [0], 1: [1]}
+    assert not outcomes.failures
 
 
 async def test_a_worker_that_drains_waits_for_what_is_under_way() -> None:
