@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from inference import telemetry
+from inference.cancellation import shared
 from inference.errors import InferenceError, ModelUnavailable
 from inference.models.catalog import Release
 from inference.models.repository import ModelVersion
@@ -132,8 +133,7 @@ class SessionCache:
         slot = self.open(release, is_pinned=is_pinned)
         if slot.loading is None:
             return slot, slot.session
-        # A caller that leaves must not end the load for the others.
-        return slot, await asyncio.shield(slot.loading)
+        return slot, await shared(slot.loading)
 
     def find(self, name: str, version: str) -> Iterator[Slot]:
         """Yield the slots of a version, the newest release last."""
