@@ -145,8 +145,13 @@ class ModelRegistry:
         self._check_open()
         reloading = asyncio.get_running_loop().create_task(self._reload(name))
         self._reloads.add(reloading)
-        reloading.add_done_callback(self._reloads.discard)
+        reloading.add_done_callback(self._end_reload)
         await shared(reloading)
+
+    def _end_reload(self, reloading: asyncio.Task[None]) -> None:
+        self._reloads.discard(reloading)
+        if not reloading.cancelled():
+            reloading.exception()  # who asked may have left; why a load failed is in the states
 
     async def _reload(self, name: str | None) -> None:
         self._sessions.forgive(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import threading
 from collections.abc import Iterator
@@ -481,6 +482,26 @@ async def test_a_look_that_began_before_the_unload_brings_nothing_back(
 
     assert registry.is_unloaded("tiny")
     assert {state.state for state in await registry.states()} == {"unloaded"}
+
+
+async def test_a_reload_that_fails_when_its_caller_has_left_is_told_in_the_states(
+    registry: ModelRegistry, loads: Loads, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await registry.get("tiny")
+    write_version(folder, reshape_to_three(), version="3")
+    loads.started.clear()
+    loads.gate.clear()
+    caller = asyncio.create_task(registry.reload("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    caller.cancel()
+    await asyncio.wait({caller})
+    loads.gate.set()
+    with pytest.raises(ModelUnavailable, match="Version 2 goes on serving"):
+        await registry.reload("tiny")
+    gc.collect()
+
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+    assert (await states_of(registry))[2] == ("tiny", "3", "failed", False)
 
 
 async def test_a_reload_whose_caller_leaves_goes_on(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
