@@ -94,6 +94,8 @@ class ModelRegistry:
         self._clock = clock
         self._poll_at = clock() + poll_seconds if poll_seconds else float("inf")
         self._routes: dict[_Key, Route] = {}
+        #: Routes that updates under way are making: what they load is needed, too.
+        self._coming: dict[_Key, Route] = {}
         self._unloaded: set[str] = set()
         #: How often each model was unloaded: an update that began before brings nothing back.
         self._unloads: Counter[str] = Counter()
@@ -256,8 +258,11 @@ class ModelRegistry:
         except InferenceError as exc:
             old.problem = exc.message
             return old.session or exc
-        route = Route()
-        route.stable, session = await self._load_best(candidates, old, route.failed, is_pinned=key in self._pinned)
+        route = self._coming[key] = Route()
+        try:
+            session = await self._load_best(candidates, old, route, is_pinned=key in self._pinned)
+        finally:
+            del self._coming[key]
         error = route.failed[0].error if route.failed else None
         route.problem = error.message if error is not None else None
         if self._unloads[name] == unloads:
@@ -269,19 +274,24 @@ class ModelRegistry:
         return session or error or ModelUnavailable(f"{name}: it cannot be loaded.")
 
     async def _load_best(
-        self, candidates: list[Release], old: Route, failed: list[Slot], *, is_pinned: bool
-    ) -> tuple[Slot | None, ModelSession | None]:
-        """Return the best candidate that can serve, noting in `failed` which could not; else what serves already."""
+        self, candidates: list[Release], old: Route, route: Route, *, is_pinned: bool
+    ) -> ModelSession | None:
+        """Have `route` lead to the best candidate that can serve, else to what serves already; return its session.
+
+        The route notes which could not.
+        """
         for release in candidates[:_MAX_CANDIDATES]:
             if old.stable is not None and old.stable.release == release and old.session is not None:
-                return old.stable, old.session
-            slot, session = await self._sessions.load(release, is_pinned=is_pinned)
+                break
+            slot = route.stable = self._sessions.open(release, is_pinned=is_pinned)
+            session = await self._sessions.wait(slot)
             if session is not None:
-                return slot, session
-            failed.append(slot)
+                return session
+            route.failed.append(slot)
             if not isinstance(slot.error, ModelUnavailable):
                 break  # storage failed, not the version: an older one would be no remedy
-        return (old.stable, old.session) if old.session is not None else (None, None)
+        route.stable = old.stable if old.session is not None else None
+        return old.session
 
     def _add_canary(self, route: Route, published: PublishedModel, key: _Key) -> None:
         """Begin to load the canary; it takes its share once it is ready, and no request waits for it."""
@@ -310,7 +320,7 @@ class ModelRegistry:
 
     def _forget_unneeded(self, route: Route) -> None:
         """Drop the sessions of a route that serves no more, but those that others need."""
-        needed = {slot for kept in self._routes.values() for slot in kept.slots()}
+        needed = {slot for kept in (*self._routes.values(), *self._coming.values()) for slot in kept.slots()}
         self._sessions.forget([slot for slot in route.slots() if slot not in needed])
 
     def _check_open(self) -> None:

@@ -125,15 +125,12 @@ class SessionCache:
             slot.loading = asyncio.get_running_loop().create_task(self._load(slot))
         return slot
 
-    async def load(self, release: Release, *, is_pinned: bool = False) -> tuple[Slot, ModelSession | None]:
-        """Return the release's slot and its session, None if it failed; callers meanwhile wait for the same load.
+    async def wait(self, slot: Slot) -> ModelSession | None:
+        """Return a slot's session once it is loaded, None if it failed; all who wait for it wait for the same load.
 
         Another load may have dropped the session from its slot by then: who waited for it is served all the same.
         """
-        slot = self.open(release, is_pinned=is_pinned)
-        if slot.loading is None:
-            return slot, slot.session
-        return slot, await shared(slot.loading)
+        return slot.session if slot.loading is None else await shared(slot.loading)
 
     def find(self, name: str, version: str) -> Iterator[Slot]:
         """Yield the slots of a version, the newest release last."""

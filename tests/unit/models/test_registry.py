@@ -452,6 +452,30 @@ async def test_who_is_cancelled_while_the_registry_closes_is_cancelled(registry:
         await caller
 
 
+async def test_a_load_that_somebody_waits_for_is_not_begun_anew_when_another_route_gives_it_up(
+    registry: ModelRegistry, loads: Loads, folder: Path
+) -> None:
+    serving = folder / "tiny" / "serving.toml"
+    serving.write_text("version = 1")
+    await registry.get("tiny")
+    loads.started.clear()
+    loads.gate.clear()
+    serving.write_text("version = 1\n[canary]\nversion = 2\nshare = 0.5\n")
+    await registry.reload("tiny")
+    await asyncio.to_thread(loads.started.wait)
+    by_number = asyncio.create_task(registry.get("tiny", "2"))
+    serving.write_text("version = 1")
+    await registry.reload("tiny")
+    serving.write_text("version = 2")
+    reloading = asyncio.create_task(registry.reload("tiny"))
+    await registry.states()  # the reload has looked by then
+    loads.gate.set()
+    await reloading
+
+    assert await by_number is await registry.get("tiny")
+    assert loads.versions == ["tiny:1", "tiny:2"]
+
+
 async def test_a_load_that_began_before_the_unload_brings_nothing_back(registry: ModelRegistry, loads: Loads) -> None:
     loads.gate.clear()
     caller = asyncio.create_task(registry.get("tiny"))
@@ -495,6 +519,7 @@ async def test_a_reload_that_fails_when_its_caller_has_left_is_told_in_the_state
     await asyncio.to_thread(loads.started.wait)
     caller.cancel()
     await asyncio.wait({caller})
+    del caller  # its exception leads to the reload
     loads.gate.set()
     with pytest.raises(ModelUnavailable, match="Version 2 goes on serving"):
         await registry.reload("tiny")
