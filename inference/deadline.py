@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from msgspec import Struct
 
@@ -32,9 +32,15 @@ class Deadline(Struct, frozen=True):
         return left
 
     async def bound[T](self, work: Awaitable[T]) -> T:
-        """Wait for `work` no longer than is left. Raises DeadlineExceeded."""
+        """Wait for `work` no longer than is left, and do not begin it when nothing is. Raises DeadlineExceeded."""
         try:
-            async with asyncio.timeout(self.remaining()):
+            left = self.remaining()
+        except DeadlineExceeded:
+            if isinstance(work, Coroutine):
+                work.close()  # Python complains of one that nobody awaits
+            raise
+        try:
+            async with asyncio.timeout(left):
                 return await work
         except TimeoutError:
             raise DeadlineExceeded from None

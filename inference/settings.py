@@ -361,7 +361,7 @@ class RequestLimits(_Group, frozen=True):
         "INFERENCE_REQUEST_TIMEOUT_SECONDS",
         _seconds(0.001),
         60.0,
-        "Deadline of one request (504 after it); Container Apps ingress gives up at 240.",
+        "Deadline of one request that scores, infers or loads (504 after it); Container Apps ingress gives up at 240.",
     )
 
 

@@ -19,28 +19,56 @@ if TYPE_CHECKING:
 _log = logging.getLogger("inference.wiring")
 
 _services: Services | None = None
-_building: asyncio.Lock | None = None
+_building: asyncio.Task[Services] | None = None
+#: Whether this process has drained: it ends in a moment, and builds nothing any more.
+_has_drained = False
 
 
 async def get_services() -> Services:
-    """Return this process's services, building them on the first call. Raises SettingsError until that works."""
-    global _services, _building
-    if _services is None:
-        _building = _building or asyncio.Lock()
-        async with _building:
-            if _services is None:
-                # Importing and building take most of a second: on a thread, so that the loop keeps answering.
-                _services = await asyncio.to_thread(_build)
-                _services.draining.listen(close)
-    return _services
+    """Return this process's services, building them on the first call.
+
+    Raises SettingsError until that works, ShuttingDown once the process has drained.
+    """
+    global _building
+    if _services is not None:
+        return _services
+    if _has_drained:
+        from inference.errors import ShuttingDown
+
+        raise ShuttingDown
+    if _building is None:
+        _building = asyncio.get_running_loop().create_task(_build_beside_the_loop())
+    # A caller that leaves must not have everything built twice.
+    return await asyncio.shield(_building)
 
 
 async def close() -> None:
     """Release what the services hold; the next call builds them anew."""
-    global _services, _building
-    services, _services, _building = _services, None, None
+    global _services
+    if _building is not None:
+        await asyncio.wait({_building})
+    services, _services = _services, None
     if services is not None:
         await services.close()
+
+
+async def _close_for_good() -> None:
+    """Close once the process has drained: a probe in its last moments would build everything anew, and drain again."""
+    global _has_drained
+    _has_drained = True
+    await close()
+
+
+async def _build_beside_the_loop() -> Services:
+    global _services, _building
+    try:
+        # Importing and building take most of a second: on a thread, so that the loop keeps answering.
+        built = await asyncio.to_thread(_build)
+        built.draining.listen(_close_for_good)
+        _services = built
+        return built
+    finally:
+        _building = None
 
 
 async def respond(

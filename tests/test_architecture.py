@@ -22,9 +22,9 @@ LAYERS = (
     ("fetch", "models"),
     ("engine", "image"),
     ("storage", "exporters"),
-    ("telemetry", "deadline", "draining", "schema"),
+    ("telemetry", "deadline", "draining", "schema", "cancellation"),
     ("settings", "redaction"),
-    ("errors", "imports", "cancellation"),
+    ("errors", "imports"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -17,7 +17,10 @@ from inference.batch.concurrency import for_each
 from inference.batch.parts import Part, PartCounts, PartStore
 from inference.batch.record import BatchRecord
 from inference.batch.rows import Row
+from inference.errors import StorageUnavailable
 from inference.storage import BlobStore
+
+_MAX_RACES = 10
 
 
 def derive(record: BatchRecord, part: Part) -> list[dict[str, Any]]:
@@ -56,7 +59,20 @@ class DeadLetters:
         self._parts = parts
 
     async def write(self, record: BatchRecord, shard: int, part: Part) -> None:
-        """Write the dead letters of a part that was just read or written, or delete them when there are none."""
+        """Write the dead letters of a part that was just read or written, or delete them when there are none.
+
+        Who was paused here until others had changed the part has the last word: so it looks once more, and corrects
+        itself. Whoever changes the part later writes later.
+        """
+        for _ in range(_MAX_RACES):
+            await self._write(record, shard, part)
+            newer = await self._parts.newer(record.batch_id, shard, part)
+            if newer is None:
+                return
+            part = newer
+        raise StorageUnavailable("Others keep writing the same part.")
+
+    async def _write(self, record: BatchRecord, shard: int, part: Part) -> None:
         name = layout.dead_letter(record.batch_id, shard)
         letters = derive(record, part)
         if not letters:

@@ -120,6 +120,13 @@ class PartStore:
             return None
         return Part.decode(blob.data, blob.properties.etag)
 
+    async def newer(self, batch_id: str, shard: int, part: Part) -> Part | None:
+        """Return the part as it stands when it is not that version any more; None while it is, or is gone."""
+        found = await self._results.properties(layout.part(batch_id, shard))
+        if found is None or found.etag == part.etag:
+            return None
+        return await self.read(batch_id, shard)
+
     async def update(self, batch_id: str, shard: int, part: Part, change: Callable[[Part], Part]) -> Part:
         """Write `change(part)`, or of whatever stands there by then, and return what stands there now.
 

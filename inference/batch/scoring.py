@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import inf
 from typing import Any
 
 import orjson
@@ -128,13 +127,13 @@ def _plain(predictions: Sequence[Mapping[str, Any]]) -> Any:
 async def _first_failure_or_all(
     takers: list[asyncio.Task[None]], drained: asyncio.Task[object], clock: Callable[[], float]
 ) -> None:
-    """Wait for the takers; once the worker drains only for a while. Raises what a taker raised."""
+    """Wait for the takers; once the worker drains only for a while, all in all. Raises what a taker raised."""
     running: set[asyncio.Task[Any]] = {*takers, drained}
-    until = inf
+    until: float | None = None
     while running - {drained}:
-        if drained.done():
-            until = min(until, clock() + _DRAIN_SECONDS)
-        timeout = None if until == inf else max(0.0, until - clock())
+        if until is None and drained.done():
+            until = clock() + _DRAIN_SECONDS
+        timeout = None if until is None else max(0.0, until - clock())
         finished, running = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         failures = [failure for task in finished if (failure := task.exception())]
         if failures:

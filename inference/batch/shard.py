@@ -105,8 +105,9 @@ class ShardWorker(Struct, frozen=True):
         # A message that finds rows may be the finisher's, sent because of a stop that was written a moment ago.
         stop = await (watch.look_now() if stored else watch.look())
         if stored and not (agenda.due or agenda.waiting) and not any(map(stop.ends, agenda.ahead) if stop else ()):
-            # A duplicate, or the message of a delivery that wrote the part and was lost before it sent the next one.
-            if delivery.is_redelivery:
+            # A duplicate, or the message of a delivery that wrote the part and was lost before it sent the next one; or
+            # of one of a larger range, which was paused until that had been split: its own message is gone.
+            if delivery.is_redelivery or message.is_suspect:
                 await self._send_next(message, agenda.ahead, is_stalled=False)
             return None
         try:

@@ -84,10 +84,13 @@ class StopWatch:
         """Return the stop as it is."""
         before, self._looked_at = self._looked_at, self._clock()
         try:
-            self.stop = await self._stops.read(self._batch_id)
+            found = await self._stops.read(self._batch_id)
         except BaseException:
             self._looked_at = before
             raise
+        # Two looks may end in another order than they began; what the other has seen is not taken back.
+        if found is not None and (self.stop is None or found.round >= self.stop.round):
+            self.stop = found
         return self.stop
 
     async def is_ended(self, row: Row) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 
 import aiohttp
 
+from inference.cancellation import has_caller_left
 from inference.errors import InferenceError, OriginBroken, OriginTimeout, ShuttingDown, UrlNotAllowed
 from inference.fetch.address import AddressRule, IPAddress, parse_address
 from inference.fetch.connector import Pin, PinnedConnector, pinned
@@ -81,11 +82,16 @@ class GuardedClient:
                     ) as response:
                         return await receive(response)
         except (aiohttp.ClientError, OSError) as exc:
-            failure = explain_exception(exc)
+            failure = ShuttingDown() if self._is_closed else explain_exception(exc)
+        except (RuntimeError, asyncio.CancelledError):
+            # Session and look-ups that were closed under the request say so in these ways.
+            if not self._is_closed or has_caller_left():
+                raise
+            failure = ShuttingDown()
         raise failure  # outside the handler, so that no chain of causes leads to a text with the url in it
 
     async def close(self) -> None:
-        """Hang up on every origin; a later request raises ShuttingDown."""
+        """Hang up on every origin; requests under way, and later ones, raise ShuttingDown."""
         self._is_closed = True
         self._system_resolver.close()
         if self._session is not None:

@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from inference.deadline import Deadline
 from inference.errors import DeadlineExceeded, ModelNotFound, ModelUnavailable
 from inference.http.messages import Request, Response, json_response
+from inference.http.reloading import reload_in_time
 from inference.models.registry import ModelRegistry, ModelState
 from inference.settings import RequestLimits
 
@@ -42,10 +43,11 @@ class ModelRoutes:
     async def reload(self, request: Request) -> Response:
         """Bring one model up to date in this process and describe it.
 
-        Raises ModelNotFound; ModelUnavailable when what is published cannot serve: what served before goes on serving.
+        Raises ModelNotFound; ModelUnavailable when what is published cannot serve: what served before goes on serving;
+        DeadlineExceeded when a load takes longer than a request may, and goes on.
         """
         name = request.path["model"]
-        await self._registry.reload(name)
+        await reload_in_time(self._registry, name, self._limits)
         return json_response(await self._describe_model(name))
 
     async def _describe_model(self, name: str) -> dict[str, Any]:

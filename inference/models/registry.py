@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from inference import telemetry
-from inference.errors import InferenceError, ModelUnavailable, NotFound
+from inference.cancellation import shared
+from inference.errors import InferenceError, ModelUnavailable, NotFound, ShuttingDown
 from inference.models.catalog import SERVING_NAME, PublishedModel, Release, parse_reference
 from inference.models.repository import ModelVersion
 from inference.models.route import Route, renewed
@@ -92,10 +94,16 @@ class ModelRegistry:
         self._clock = clock
         self._poll_at = clock() + poll_seconds if poll_seconds else float("inf")
         self._routes: dict[_Key, Route] = {}
+        #: Routes that updates under way are making: what they load is needed, too.
+        self._coming: dict[_Key, Route] = {}
         self._unloaded: set[str] = set()
+        #: How often each model was unloaded: an update that began before brings nothing back.
+        self._unloads: Counter[str] = Counter()
         self._updates: dict[_Key, asyncio.Task[ModelSession | InferenceError]] = {}
+        self._reloads: set[asyncio.Task[None]] = set()
         self._watch = RepositoryWatch(source, clock)
         self._polling: asyncio.Task[None] | None = None
+        self._is_closed = False
         #: Why the last look at the repository failed.
         self._problem: str | None = None
 
@@ -106,7 +114,7 @@ class ModelRegistry:
         canary. For a ready model this reads no file and waits for nothing.
 
         Raises ModelNotFound, ModelVersionNotFound, and ModelUnavailable with `retry_after_seconds` for a failed load;
-        what storage raises when nothing was loaded before it failed.
+        what storage raises when nothing was loaded before it failed; ShuttingDown for a load that `close` gave up.
         """
         now = self._clock()
         if now >= self._poll_at:
@@ -125,14 +133,29 @@ class ModelRegistry:
         if now >= self._poll_at:
             self._poll_soon(now)
         if self._polling is not None:
-            await asyncio.shield(self._polling)
+            with suppress(ShuttingDown):
+                await shared(self._polling)
 
     async def reload(self, name: str | None = None) -> None:
         """Look for what was published now, and bring one model, or all that are loaded, up to date.
 
-        Failures are forgotten. Raises ModelNotFound; ModelUnavailable when what should serve cannot be loaded (what
-        served before then goes on serving); what storage raises.
+        Failures are forgotten. A caller that leaves does not end it.
+
+        Raises ModelNotFound; ModelUnavailable when what should serve cannot be loaded (what served before then goes on
+        serving); what storage raises; ShuttingDown.
         """
+        self._check_open()
+        reloading = asyncio.get_running_loop().create_task(self._reload(name))
+        self._reloads.add(reloading)
+        reloading.add_done_callback(self._end_reload)
+        await shared(reloading)
+
+    def _end_reload(self, reloading: asyncio.Task[None]) -> None:
+        self._reloads.discard(reloading)
+        if not reloading.cancelled():
+            reloading.exception()  # who asked may have left; why a load failed is in the states
+
+    async def _reload(self, name: str | None) -> None:
         self._sessions.forgive(name)
         await self._watch.look()
         keys = [key for key in self._routes if name in (None, key[0])]
@@ -153,6 +176,7 @@ class ModelRegistry:
         (await self._watch.look(max_age_seconds=FRESH_SECONDS)).find(name)
         for key in [key for key in self._routes if key[0] == name]:
             self._replace(key, None)
+        self._unloads[name] += 1
         self._unloaded.add(name)
 
     def is_unloaded(self, name: str) -> bool:
@@ -176,7 +200,8 @@ class ModelRegistry:
 
     async def close(self) -> None:
         """Give up polls and loads."""
-        tasks: list[asyncio.Task[Any]] = [*self._updates.values()]
+        self._is_closed = True
+        tasks: list[asyncio.Task[Any]] = [*self._reloads, *self._updates.values()]
         if self._polling is not None:
             tasks.append(self._polling)
         for task in tasks:
@@ -213,17 +238,17 @@ class ModelRegistry:
         return candidates[: len(failed)] == [slot.release for slot in failed]
 
     async def _update_once(self, key: _Key) -> ModelSession | InferenceError:
+        self._check_open()
         task = self._updates.get(key)
         if task is None:
             task = self._updates[key] = asyncio.get_running_loop().create_task(self._update(key))
             task.add_done_callback(lambda _: self._updates.pop(key, None))
-        # A caller that leaves must not end the load for the others.
-        return await asyncio.shield(task)
+        return await shared(task)
 
     async def _update(self, key: _Key) -> ModelSession | InferenceError:
         """Bring one route to what is published; what it has goes on serving until something better is ready."""
         name, version = key
-        old = self._routes.get(key) or Route()
+        old, unloads = self._routes.get(key) or Route(), self._unloads[name]
         try:
             published = (await self._watch.look(max_age_seconds=FRESH_SECONDS)).find(name)
             candidates = [published.release(version)] if version is not None else published.candidates()
@@ -233,29 +258,40 @@ class ModelRegistry:
         except InferenceError as exc:
             old.problem = exc.message
             return old.session or exc
-        route = Route()
-        route.stable, session = await self._load_best(candidates, old, route.failed, is_pinned=key in self._pinned)
+        route = self._coming[key] = Route()
+        try:
+            session = await self._load_best(candidates, old, route, is_pinned=key in self._pinned)
+        finally:
+            del self._coming[key]
         error = route.failed[0].error if route.failed else None
         route.problem = error.message if error is not None else None
-        self._add_canary(route, published, key)
-        self._replace(key, route)
-        self._unloaded.discard(name)
+        if self._unloads[name] == unloads:
+            self._add_canary(route, published, key)
+            self._replace(key, route)
+            self._unloaded.discard(name)
+        else:  # unloaded meanwhile: who waited is served, and nothing is kept
+            self._forget_unneeded(route)
         return session or error or ModelUnavailable(f"{name}: it cannot be loaded.")
 
     async def _load_best(
-        self, candidates: list[Release], old: Route, failed: list[Slot], *, is_pinned: bool
-    ) -> tuple[Slot | None, ModelSession | None]:
-        """Return the best candidate that can serve, noting in `failed` which could not; else what serves already."""
+        self, candidates: list[Release], old: Route, route: Route, *, is_pinned: bool
+    ) -> ModelSession | None:
+        """Have `route` lead to the best candidate that can serve, else to what serves already; return its session.
+
+        The route notes which could not.
+        """
         for release in candidates[:_MAX_CANDIDATES]:
             if old.stable is not None and old.stable.release == release and old.session is not None:
-                return old.stable, old.session
-            slot, session = await self._sessions.load(release, is_pinned=is_pinned)
+                break
+            slot = route.stable = self._sessions.open(release, is_pinned=is_pinned)
+            session = await self._sessions.wait(slot)
             if session is not None:
-                return slot, session
-            failed.append(slot)
+                return session
+            route.failed.append(slot)
             if not isinstance(slot.error, ModelUnavailable):
                 break  # storage failed, not the version: an older one would be no remedy
-        return (old.stable, old.session) if old.session is not None else (None, None)
+        route.stable = old.stable if old.session is not None else None
+        return old.session
 
     def _add_canary(self, route: Route, published: PublishedModel, key: _Key) -> None:
         """Begin to load the canary; it takes its share once it is ready, and no request waits for it."""
@@ -276,12 +312,20 @@ class ModelRegistry:
         if route is not None:
             self._routes[key] = route
             self._sessions.keep(route.slots())
-        needed = {slot for kept in self._routes.values() for slot in kept.slots()}
         if old is not None:
-            self._sessions.forget([slot for slot in old.slots() if slot not in needed])
+            self._forget_unneeded(old)
         self._sessions.pin(
             {slot for kept in self._routes if kept in self._pinned for slot in self._routes[kept].slots()}
         )
+
+    def _forget_unneeded(self, route: Route) -> None:
+        """Drop the sessions of a route that serves no more, but those that others need."""
+        needed = {slot for kept in (*self._routes.values(), *self._coming.values()) for slot in kept.slots()}
+        self._sessions.forget([slot for slot in route.slots() if slot not in needed])
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ShuttingDown
 
     def _poll_soon(self, now: float) -> None:
         self._poll_at = now + self._poll_seconds

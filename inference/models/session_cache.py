@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from inference import telemetry
+from inference.cancellation import shared
 from inference.errors import InferenceError, ModelUnavailable
 from inference.models.catalog import Release
 from inference.models.repository import ModelVersion
@@ -124,16 +125,12 @@ class SessionCache:
             slot.loading = asyncio.get_running_loop().create_task(self._load(slot))
         return slot
 
-    async def load(self, release: Release, *, is_pinned: bool = False) -> tuple[Slot, ModelSession | None]:
-        """Return the release's slot and its session, None if it failed; callers meanwhile wait for the same load.
+    async def wait(self, slot: Slot) -> ModelSession | None:
+        """Return a slot's session once it is loaded, None if it failed; all who wait for it wait for the same load.
 
         Another load may have dropped the session from its slot by then: who waited for it is served all the same.
         """
-        slot = self.open(release, is_pinned=is_pinned)
-        if slot.loading is None:
-            return slot, slot.session
-        # A caller that leaves must not end the load for the others.
-        return slot, await asyncio.shield(slot.loading)
+        return slot.session if slot.loading is None else await shared(slot.loading)
 
     def find(self, name: str, version: str) -> Iterator[Slot]:
         """Yield the slots of a version, the newest release last."""

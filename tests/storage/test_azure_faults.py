@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from devhost.azurite import ACCOUNT, ACCOUNT_KEY
-from inference.errors import StorageForbidden, StorageUnavailable
+from inference.errors import ShuttingDown, StorageForbidden, StorageUnavailable
 from inference.settings import StorageSettings
 from inference.storage import ABSENT, BlobStore, PreconditionFailed
 from inference.storage.azure import AzureStorage, retry
@@ -202,6 +202,32 @@ async def test_a_caller_that_leaves_takes_its_request_along(server: ScriptedStor
         await writing
     server.answering.set()
     assert await blobs.write("b", b"x") == "0x1"
+
+
+async def test_what_is_under_way_when_storage_is_closed_hears_that_the_process_ends(
+    server: ScriptedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_BACKOFF_SECONDS", 0.0)
+    server.answering.clear()
+    storage = AzureStorage.connect(account_at(server.endpoint))
+    writing = asyncio.ensure_future(storage.blobs("results").write("a", b"x"))
+    await server.asked.wait()
+    await storage.close()
+
+    with pytest.raises(ShuttingDown):
+        await writing
+    with pytest.raises(ShuttingDown):
+        await storage.queue("batch-shards").send(b"x")
+    server.answering.set()
+
+
+async def test_storage_that_is_closed_before_its_first_call_opens_nothing(server: ScriptedStorage) -> None:
+    storage = AzureStorage.connect(account_at(server.endpoint))
+    await storage.close()
+
+    with pytest.raises(ShuttingDown):
+        await storage.blobs("results").read("a")
+    assert not server.requests
 
 
 async def test_calls_leave_no_urls_in_the_logs(

@@ -30,6 +30,18 @@ async def test_work_is_waited_for_no_longer_than_is_left() -> None:
     assert never.cancelled()
 
 
+async def test_work_is_not_begun_when_nothing_is_left() -> None:
+    begun = False
+
+    async def begin() -> None:
+        nonlocal begun
+        begun = True
+
+    with pytest.raises(DeadlineExceeded):
+        await Deadline.after(0).bound(begin())  # a coroutine that nobody awaits would be a warning, so an error here
+    assert not begun
+
+
 async def test_work_in_time_gives_its_value_and_its_own_errors() -> None:
     async def fail() -> None:
         raise LookupError

@@ -15,7 +15,9 @@ from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, N
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
 from inference.http.queries import read_control
+from inference.http.reloading import reload_in_time
 from inference.models.registry import ModelRegistry, ModelState, State
+from inference.settings import RequestLimits
 
 _STATES: Final[Mapping[State, tuple[str, str]]] = {
     "ready": ("READY", ""),
@@ -40,8 +42,9 @@ class _Control(Struct, frozen=True):
 class RepositoryRoutes:
     """Handlers of `/v2/repository/…`."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, registry: ModelRegistry, limits: RequestLimits) -> None:
         self._registry = registry
+        self._limits = limits
 
     async def index(self, request: Request) -> Response:
         """List every version of every model."""
@@ -50,7 +53,10 @@ class RepositoryRoutes:
         return json_response([_describe(state) for state in states if state.state == "ready" or not wanted.ready])
 
     async def load(self, request: Request) -> Response:
-        """Look at the repository anew and load what it says should serve; 200 once that is warm."""
+        """Look at the repository anew and load what it says should serve; 200 once that is warm.
+
+        A load that takes longer than a request may goes on, and the reply is a 504.
+        """
         parameters = read_control(_Control, request.body, max_bytes=_MAX_LOAD_BYTES).parameters
         name = request.path["model"]
         refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
@@ -58,7 +64,7 @@ class RepositoryRoutes:
             reason = f"the parameter {refused[0][:100]!r} is not taken, models come from the repository."
             raise InvalidRequest(_failed(name, reason))
         try:
-            await self._registry.reload(name)
+            await reload_in_time(self._registry, name, self._limits)
         except InferenceError as exc:
             raise type(exc)(_failed(name, exc.message), retry_after_seconds=exc.retry_after_seconds) from None
         return Response(200)

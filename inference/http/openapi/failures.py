@@ -55,7 +55,9 @@ def responses(raises: Iterable[type[InferenceError]], *, has_key: bool) -> dict[
     sentences: dict[int, dict[str, str]] = defaultdict(dict)
     for status, code, sentence, _ in _OF_THE_EDGE:
         sentences[status][code] = sentence
-    for error in raises:
+    # Any route answers the last one in the last moments of a process.
+    kinds: tuple[type[InferenceError], ...] = (*raises, errors.ShuttingDown)
+    for error in kinds:
         sentences[status_of(error)][error.code] = _sentence(error)
     found = {str(status): _response(status, by_code) for status, by_code in sentences.items()}
     if has_key:

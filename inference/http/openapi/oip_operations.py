@@ -196,8 +196,10 @@ OPERATIONS = (
     _control(
         "load",
         "Load a model as it is published now",
-        "Configurations and files in the request are refused.",
+        "Configurations and files in the request are refused. A load that takes longer than a request may goes on, and"
+        " the reply is a 504.",
         errors.ModelVersionNotFound,
+        errors.DeadlineExceeded,
     ),
     _control("unload", "Free a model's memory", "In this process; the next request for the model loads it again."),
 )

@@ -124,10 +124,11 @@ OPERATIONS = (
         description=(
             "Looks at the repository now instead of at the next poll, in the process that answers, and forgets failed"
             " loads. The new version is loaded, warmed and checked before it replaces the old one; when that fails the"
-            " reply says why, and the old one goes on serving."
+            " reply says why, and the old one goes on serving. A load that takes longer than a request may goes on, and"
+            " the reply is a 504."
         ),
         is_admin=True,
         replies={200: reply("The model.", "Model", example=examples.MODEL)},
-        raises=(errors.InvalidRequest, errors.ModelNotFound, *failures.LOADING),
+        raises=(errors.InvalidRequest, errors.ModelNotFound, errors.DeadlineExceeded, *failures.LOADING),
     ),
 )

@@ -13,6 +13,8 @@ from urllib.request import getproxies
 import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
 
+from inference.errors import ShuttingDown
+
 CONNECT_TIMEOUT_SECONDS = 5
 #: Silence on an open connection, not the length of a call.
 READ_TIMEOUT_SECONDS = 30
@@ -28,9 +30,12 @@ class PooledTransport(AioHttpTransport):  # type: ignore[misc] # lazily exported
     def __init__(self) -> None:
         super().__init__(connection_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=READ_TIMEOUT_SECONDS)
         self._opened_in: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
 
     async def open(self) -> None:
-        """Open the pool in the running loop. Raises RuntimeError in another one, ValueError once closed."""
+        """Open the pool in the running loop. Raises RuntimeError in another one, ShuttingDown once closed."""
+        if self._is_closed:
+            raise ShuttingDown
         loop = asyncio.get_running_loop()
         if self._opened_in is None:
             self._opened_in = loop
@@ -45,6 +50,11 @@ class PooledTransport(AioHttpTransport):  # type: ignore[misc] # lazily exported
         if self._opened_in is not loop:
             raise RuntimeError("this storage connection belongs to another event loop")
         await super().open()
+
+    async def close(self) -> None:
+        """Hang up for good: what is under way tries again, and hears that the process ends."""
+        self._is_closed = True
+        await super().close()
 
     def _get_request_data(self, request: Any) -> Any:
         data = super()._get_request_data(request)

@@ -22,7 +22,7 @@ from inference.errors import (
     UrlNotAllowed,
 )
 from inference.settings import BatchSettings
-from tests.fakes import Crash, FakeStorage
+from tests.fakes import Crash, FakeClock, FakeStorage
 
 RECORD = BatchRecord(
     batch_id="b",
@@ -157,27 +157,25 @@ async def test_a_worker_that_drains_gives_back_what_does_not_end_in_time(monkeyp
     assert scorer.begun == [0, 1]
 
 
-async def test_an_item_that_ends_while_the_worker_drains_gives_its_neighbours_no_more_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(scoring, "_DRAIN_SECONDS", 3600)
-    draining, now = asyncio.Event(), 0.0
+async def test_the_items_under_way_share_what_a_worker_that_drains_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_DRAIN_SECONDS", 1000.0)
+    clock, draining, all_begun = FakeClock(), asyncio.Event(), asyncio.Barrier(3)
 
     async def score(number: int) -> list[int]:
-        nonlocal now
-        if number == 1:
-            draining.set()
-            await asyncio.Event().wait()
-        await draining.wait()
-        for _ in range(10):  # turns of the loop, in which the others see it
+        await all_begun.wait()
+        draining.set()
+        for _ in range(10 * (number + 1)):  # one after the other, once the drain has begun
             await asyncio.sleep(0)
-        now = 7200.0
+        if number == 2:
+            await asyncio.Event().wait()
+        clock.advance(600)
         return [number]
 
-    async with asyncio.timeout(60):
-        outcomes = await run(CallingScorer(score), 2, draining=draining, clock=lambda: now)
+    scorer = CallingScorer(score)
+    async with asyncio.timeout(120):
+        outcomes = await run(scorer, 3, concurrency=3, draining=draining, clock=clock.monotonic)
 
-    assert outcomes.predictions == {0: [0]}
+    assert outcomes.predictions == {0: [0], 1: [1]}
     assert not outcomes.failures
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 
 import pytest
 
 from inference.batch.rows import Row
-from inference.batch.stops import Stops, StopWatches
+from inference.batch.stops import Stop, Stops, StopWatches
 from inference.errors import BatchCancelled, ErrorThresholdExceeded, StorageUnavailable
 from tests.fakes import Call, FakeClock, FakeStorage
 
@@ -51,6 +52,32 @@ async def test_a_look_can_be_asked_for_at_once_and_counts_for_all() -> None:
     assert found is not None
     assert (found.round, found.error.code) == (2, ErrorThresholdExceeded.code)
     assert await other.look() == found
+
+
+async def test_a_look_that_ends_after_a_later_one_takes_nothing_back() -> None:
+    watched = Watched()
+    blobs = watched.storage.blobs("manifests")
+    has_looked, may_answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(Stops):
+        """Answers its first look late."""
+
+        async def read(self, batch_id: str) -> Stop | None:
+            found = await super().read(batch_id)
+            if not has_looked.is_set():
+                has_looked.set()
+                await may_answer.wait()
+            return found
+
+    watch = StopWatches(Slow(blobs), watched.clock.monotonic).of("b")
+    early = asyncio.create_task(watch.look_now())
+    await has_looked.wait()
+    await watched.stops.write("b", 0, BatchCancelled)
+    assert await watch.look_now() is not None
+    may_answer.set()
+
+    assert await early is not None
+    assert await watch.is_ended(Row(0, "0", ""))
 
 
 async def test_batches_are_watched_apart_and_forgotten_when_no_shard_is_left() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from ipaddress import ip_network
 
 import pytest
@@ -14,7 +15,7 @@ from inference.errors import (
     ShuttingDown,
     UrlNotAllowed,
 )
-from inference.fetch import Fetcher
+from inference.fetch import Fetcher, resolver
 from inference.settings import FetchLimits, Network
 from tests.origins import Origin, Reply
 from tests.unit.fetch.zone import Zone, fetching, needs_ipv6
@@ -209,6 +210,67 @@ async def test_a_closed_fetcher_fetches_no_more() -> None:
         with pytest.raises(ShuttingDown):
             await fetcher.fetch(url)
         await fetcher.close()
+
+
+async def test_a_fetch_whose_name_is_looked_up_when_the_fetcher_closes_says_that_it_shuts_down() -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    class Late:
+        async def resolve(self, host: str, port: int) -> list[str]:
+            asked.set()
+            await may_answer.wait()
+            return ["93.184.215.14"]
+
+    fetcher = Fetcher(FetchLimits(), resolver=Late())
+    fetch = asyncio.create_task(fetcher.fetch("https://example.com/a"))
+    await asked.wait()
+    await fetcher.close()
+    may_answer.set()
+
+    with pytest.raises(ShuttingDown):
+        await fetch
+
+
+async def test_a_look_up_that_waits_for_others_when_the_fetcher_closes_says_that_it_shuts_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_first_asked, may_answer = threading.Event(), threading.Event()
+
+    def look_up(host: str, port: int) -> list[object]:
+        is_first_asked.set()
+        may_answer.wait()
+        return []
+
+    monkeypatch.setattr(resolver, "_look_up", look_up)
+    monkeypatch.setattr(resolver, "_MAX_LOOKUPS", 1)
+    fetcher = Fetcher(FetchLimits(), dns_timeout_seconds=600)
+    first = asyncio.create_task(fetcher.fetch("https://first.example/a"))
+    try:
+        await asyncio.to_thread(is_first_asked.wait)
+        second, third = (asyncio.create_task(fetcher.fetch(f"https://{n}.example/a")) for n in ("second", "third"))
+        for _ in range(10):  # turns enough for both to wait for the one thread
+            await asyncio.sleep(0)
+        third.cancel()
+        await fetcher.close()
+
+        with pytest.raises(ShuttingDown):
+            await second
+        with pytest.raises(asyncio.CancelledError):
+            await third
+    finally:
+        may_answer.set()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_a_fetch_that_is_under_way_when_the_fetcher_closes_blames_no_origin() -> None:
+    never = asyncio.Event()
+    async with Origin() as origin, fetching(origin.allow) as fetcher:
+        fetch = asyncio.create_task(fetcher.fetch(origin.answer("/a", Reply(hold=never))))
+        await origin.asked.wait()
+        await fetcher.close()
+
+        with pytest.raises(ShuttingDown):
+            await fetch
 
 
 async def test_a_fetcher_can_be_made_outside_of_any_loop_and_closed_unused() -> None:

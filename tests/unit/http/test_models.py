@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from inference.errors import ModelNotFound, ModelUnavailable
+from inference.errors import DeadlineExceeded, ModelNotFound, ModelUnavailable
 from inference.http.messages import Request, Response
 from inference.http.models import ModelRoutes
 from inference.http.openapi import document
@@ -96,13 +96,17 @@ async def test_a_model_that_loads_for_longer_than_a_request_may_take_is_loading(
         return load_ready_session(version)
 
     registry = ModelRegistry(FolderSource(ModelRepository(folder), executor), executor, load=load)
+    routes = ModelRoutes(registry, RequestLimits(timeout_seconds=0.1))
     try:
         async with asyncio.timeout(120):
-            reply = await ModelRoutes(registry, RequestLimits(timeout_seconds=0.1)).show(TINY)
+            reply = await routes.show(TINY)
+            with pytest.raises(DeadlineExceeded, match="it goes on"):
+                await routes.reload(TINY)
     finally:
         is_done.set()
 
     assert body(reply, "Model")["state"] == "loading"
+    assert body(await ModelRoutes(registry, RequestLimits()).show(TINY), "Model")["state"] == "ready"
     await registry.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound
+from inference.errors import ModelNotFound, ModelUnavailable, ModelVersionNotFound, ShuttingDown
 from inference.models.loading import load_ready_session
 from inference.models.manifest import MANIFEST_NAME, write_manifest
 from inference.models.registry import ModelRegistry, State
@@ -422,7 +423,9 @@ async def test_request_for_a_ready_model_takes_no_more_than_a_few_dictionary_loo
         coroutine.send(None)
 
 
-async def test_close_ends_a_load_that_is_under_way(registry: ModelRegistry, loads: Loads) -> None:
+async def test_who_waits_for_a_load_that_close_gives_up_hears_that_the_process_ends(
+    registry: ModelRegistry, loads: Loads
+) -> None:
     loads.gate.clear()
     caller = asyncio.create_task(registry.get("tiny"))
     await asyncio.to_thread(loads.started.wait)
@@ -430,5 +433,119 @@ async def test_close_ends_a_load_that_is_under_way(registry: ModelRegistry, load
     loads.gate.set()
     await closing
 
+    with pytest.raises(ShuttingDown):
+        await caller
+    with pytest.raises(ShuttingDown):
+        await registry.get("tiny")
+    with pytest.raises(ShuttingDown):
+        await registry.reload("tiny")
+
+
+async def test_who_is_cancelled_while_the_registry_closes_is_cancelled(registry: ModelRegistry, loads: Loads) -> None:
+    loads.gate.clear()
+    caller = asyncio.create_task(registry.get("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    caller.cancel()
+    await registry.close()
+
     with pytest.raises(asyncio.CancelledError):
         await caller
+
+
+async def test_a_load_that_somebody_waits_for_is_not_begun_anew_when_another_route_gives_it_up(
+    registry: ModelRegistry, loads: Loads, folder: Path
+) -> None:
+    serving = folder / "tiny" / "serving.toml"
+    serving.write_text("version = 1")
+    await registry.get("tiny")
+    loads.started.clear()
+    loads.gate.clear()
+    serving.write_text("version = 1\n[canary]\nversion = 2\nshare = 0.5\n")
+    await registry.reload("tiny")
+    await asyncio.to_thread(loads.started.wait)
+    by_number = asyncio.create_task(registry.get("tiny", "2"))
+    serving.write_text("version = 1")
+    await registry.reload("tiny")
+    serving.write_text("version = 2")
+    reloading = asyncio.create_task(registry.reload("tiny"))
+    await registry.states()  # the reload has looked by then
+    loads.gate.set()
+    await reloading
+
+    assert await by_number is await registry.get("tiny")
+    assert loads.versions == ["tiny:1", "tiny:2"]
+
+
+async def test_a_load_that_began_before_the_unload_brings_nothing_back(registry: ModelRegistry, loads: Loads) -> None:
+    loads.gate.clear()
+    caller = asyncio.create_task(registry.get("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    await registry.unload("tiny")
+    loads.gate.set()
+
+    assert (await caller).version.version == "2"
+    assert registry.is_unloaded("tiny")
+    assert (await states_of(registry))[1] == ("tiny", "2", "unloaded", True)
+    await registry.get("tiny")
+    assert not registry.is_unloaded("tiny")
+    assert loads.versions == ["tiny:2", "tiny:2"]
+
+
+async def test_a_look_that_began_before_the_unload_brings_nothing_back(
+    registry: ModelRegistry, loads: Loads, folder: Path
+) -> None:
+    await registry.get("tiny")
+    write_version(folder, pixels_as_logits(), version="3")
+    loads.started.clear()
+    loads.gate.clear()
+    reloading = asyncio.create_task(registry.reload())
+    await asyncio.to_thread(loads.started.wait)
+    await registry.unload("tiny")
+    loads.gate.set()
+    await reloading
+
+    assert registry.is_unloaded("tiny")
+    assert {state.state for state in await registry.states()} == {"unloaded"}
+
+
+async def test_a_reload_that_fails_when_its_caller_has_left_is_told_in_the_states(
+    registry: ModelRegistry, loads: Loads, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await registry.get("tiny")
+    write_version(folder, reshape_to_three(), version="3")
+    loads.started.clear()
+    loads.gate.clear()
+    caller = asyncio.create_task(registry.reload("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    caller.cancel()
+    await asyncio.wait({caller})
+    del caller  # its exception leads to the reload
+    loads.gate.set()
+    with pytest.raises(ModelUnavailable, match="Version 2 goes on serving"):
+        await registry.reload("tiny")
+    gc.collect()
+
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+    assert (await states_of(registry))[2] == ("tiny", "3", "failed", False)
+
+
+async def test_a_reload_whose_caller_leaves_goes_on(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
+    await registry.get("tiny")
+    write_version(folder, pixels_as_logits(), version="3")
+    loads.started.clear()
+    loads.gate.clear()
+    begun = asyncio.create_task(registry.reload("tiny"))
+    await asyncio.to_thread(loads.started.wait)
+    write_version(folder, pixels_as_logits(), version="4")
+    # Left before it has begun to load: it waits for the load of the other.
+    waiting = asyncio.create_task(registry.reload("tiny"))
+    await asyncio.sleep(0)
+    for caller in (begun, waiting):
+        caller.cancel()
+    await asyncio.wait({begun, waiting})
+    loads.started.clear()
+    loads.gate.set()
+
+    assert await asyncio.to_thread(loads.started.wait, 120)
+    assert loads.versions == ["tiny:2", "tiny:3", "tiny:4"]
+    await registry.close()

@@ -171,7 +171,7 @@ async def test_a_model_is_loaded_while_what_else_scores_is_imported(
         await built.close()
 
 
-async def test_what_cannot_be_closed_keeps_nothing_else_open() -> None:
+async def test_what_cannot_be_closed_keeps_nothing_else_open(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
 
     async def close() -> None:
@@ -181,8 +181,14 @@ async def test_what_cannot_be_closed_keeps_nothing_else_open() -> None:
         closed.append("last")
         raise OSError
 
-    opened = services(Steps(asyncio.Event()))
-    opened.closers.extend([close, fail])
-    await opened.close()
+    async def hang() -> None:
+        closed.append("endless")
+        await asyncio.Event().wait()
 
-    assert closed == ["last", "first"]
+    monkeypatch.setattr(composition, "_CLOSE_SECONDS", 0.0)
+    opened = services(Steps(asyncio.Event()))
+    opened.closers.extend([close, hang, fail])
+    async with asyncio.timeout(120):
+        await opened.close()
+
+    assert closed == ["last", "endless", "first"]

@@ -99,7 +99,7 @@ async def test_a_model_that_was_brought_back_and_then_made_room_is_loaded_by_its
     assert await call(routes, "oip_model_ready", model="a") == {"name": "a", "ready": True}
 
 
-@pytest.mark.parametrize("route", ["oip_model", "oip_model_ready", "oip_config", "oip_statistics"])
+@pytest.mark.parametrize("route", ["oip_model", "oip_model_ready", "oip_config", "oip_statistics", "oip_load"])
 async def test_a_load_is_waited_for_no_longer_than_a_request_may_take(
     route: str, new_routes: NewRoutes, tmp_path: Path, executor: ThreadPoolExecutor
 ) -> None:
