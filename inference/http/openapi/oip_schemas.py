@@ -36,6 +36,7 @@ def _infer_schemas() -> Json:
     tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": parameters}
     data: Json = {
         "type": ["array", "null"],
+        "items": {},
         "description": "Flat, in reading order, or nested; missing where binary data is.",
     }
     described = {"name": _TEXT, "datatype": datatype, "shape": _array({"type": "integer", "minimum": -1})}
@@ -73,7 +74,8 @@ def _metadata_schemas() -> Json:
         "OipServer": _object(
             ["name", "version", "extensions"], {"name": _TEXT, "version": _TEXT, "extensions": _array(_TEXT)}
         ),
-        "OipLive": _object(["live"], {"live": {"const": True}, "ready": {"const": True}}),
+        "OipLive": _object(["live"], {"live": {"const": True}}),
+        "OipReady": _object(["live", "ready"], {"live": {"const": True}, "ready": {"const": True}}),
         "OipModelReady": _object(["name", "ready"], {"name": _TEXT, "ready": {"const": True}}),
         "OipModel": _object(
             ["name", "versions", "platform", "inputs", "outputs"],

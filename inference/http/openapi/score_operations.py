@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inference import errors
 from inference.http.openapi import examples, failures
-from inference.http.openapi.operation import Json, Operation, query_parameter, reply
-from inference.http.openapi.score_schemas import PARAMETERS
+from inference.http.openapi.operation import Json, Operation, binary, query_parameter, reply
+from inference.http.openapi.score_schemas import PARAMETERS, number_of
 from inference.settings import RequestLimits
 
 _SCORING: tuple[type[errors.InferenceError], ...] = (
@@ -28,28 +28,21 @@ _POST_DESCRIPTION = (
 _GET_DESCRIPTION = "The same as the POST with a url, to be tried in a browser."
 
 
-def _binary(media_type: str) -> Json:
-    return {"schema": {"type": "string", "contentMediaType": media_type}}
-
-
 _BODY: Json = {
     "application/json": {
         "schema": {"$ref": "#/components/schemas/ScoreRequest"},
         "examples": examples.SCORE_REQUESTS,
     },
-    "image/*": _binary("image/*"),
-    "application/octet-stream": _binary("application/octet-stream"),
+    "image/*": {"schema": binary("image/*")},
+    "application/octet-stream": {"schema": binary("application/octet-stream")},
     "text/plain": {"schema": {"type": "string"}},
     "multipart/form-data": {"schema": {"$ref": "#/components/schemas/ScoreForm"}},
 }
 
-_COUNT: Json = {"type": "integer", "minimum": 1}
-_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
-_QUERY = tuple(
-    query_parameter(name, _COUNT if name in ("top_k", "max_detections") else _SHARE, description)
-    for name, description in PARAMETERS.items()
+_QUERY = tuple(query_parameter(name, number_of(name), description) for name, description in PARAMETERS.items())
+_URL = query_parameter(
+    "url", {"type": "string", "minLength": 1, "maxLength": 2048}, "Where the image is.", required=True
 )
-_URL = query_parameter("url", {"type": "string", "maxLength": 2048}, "Where the image is.", required=True)
 
 
 def _score_reply() -> Json:
