@@ -12,10 +12,12 @@ from typing import Any, Final
 from msgspec import Struct
 
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
+from inference.http.compression import unpacked
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
 from inference.http.queries import read_control
 from inference.models.registry import ModelRegistry, ModelState, State
+from inference.settings import RequestLimits
 
 _STATES: Final[Mapping[State, tuple[str, str]]] = {
     "ready": ("READY", ""),
@@ -40,18 +42,19 @@ class _Control(Struct, frozen=True):
 class RepositoryRoutes:
     """Handlers of `/v2/repository/…`."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, registry: ModelRegistry, limits: RequestLimits) -> None:
         self._registry = registry
+        self._limits = limits
 
     async def index(self, request: Request) -> Response:
         """List every version of every model."""
-        wanted = read_control(_Index, request.body)
+        wanted = read_control(_Index, await self._body(request))
         states = await self._registry.states()
         return json_response([_describe(state) for state in states if state.state == "ready" or not wanted.ready])
 
     async def load(self, request: Request) -> Response:
         """Look at the repository anew and load what it says should serve; 200 once that is warm."""
-        parameters = read_control(_Control, request.body, max_bytes=_MAX_LOAD_BYTES).parameters
+        parameters = read_control(_Control, await self._body(request), max_bytes=_MAX_LOAD_BYTES).parameters
         name = request.path["model"]
         refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
         if refused:
@@ -65,13 +68,16 @@ class RepositoryRoutes:
 
     async def unload(self, request: Request) -> Response:
         """Free the memory that the model takes in this process; the next request for it loads it again."""
-        read_control(_Control, request.body)
+        read_control(_Control, await self._body(request))
         name = request.path["model"]
         try:
             await self._registry.unload(name)
         except NotFound as exc:
             raise type(exc)(unknown(name)) from None
         return Response(200)
+
+    async def _body(self, request: Request) -> bytes:
+        return (await unpacked(request, self._limits)).body
 
     def check_loaded(self, name: str) -> None:
         """Raise ModelUnavailable for a model that was unloaded and not asked for since: its probe must not load it."""

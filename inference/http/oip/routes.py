@@ -32,7 +32,7 @@ class OipRoutes:
         self._server = describe_server(name, version)
         self._statistics = Statistics()
         self._infer = InferRoutes(registry, engine, self._statistics, limits)
-        self._repository = RepositoryRoutes(registry)
+        self._repository = RepositoryRoutes(registry, limits.requests)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return every handler by the name of its route."""

@@ -15,7 +15,7 @@ from inference.http.openapi.examples import PIXEL
 from inference.http.openapi.operation import Json, Operation, binary, reply
 
 _TAG = "Open Inference Protocol"
-_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, *failures.LOADING)
+_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType, *failures.LOADING)
 _MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, errors.DeadlineExceeded, *failures.LOADING)
 _INFERRING = (
     *_MODEL,
