@@ -31,12 +31,15 @@ _STATES: Final[Mapping[State, tuple[str, str]]] = {
 _MAX_LOAD_BYTES: Final = 64 * 1024 * 1024
 
 
+# A null is what is not there, as in infer requests: MLServer's types write one.
+
+
 class _Index(Struct, frozen=True):
-    ready: bool = False
+    ready: bool | None = None
 
 
 class _Control(Struct, frozen=True):
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class RepositoryRoutes:
@@ -54,7 +57,7 @@ class RepositoryRoutes:
 
     async def load(self, request: Request) -> Response:
         """Look at the repository anew and load what it says should serve; 200 once that is warm."""
-        parameters = read_control(_Control, await self._body(request), max_bytes=_MAX_LOAD_BYTES).parameters
+        parameters = read_control(_Control, await self._body(request), max_bytes=_MAX_LOAD_BYTES).parameters or {}
         name = request.path["model"]
         refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
         if refused:

@@ -10,7 +10,7 @@ type Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
-_PARAMETERS: Json = {"type": "object", "description": "Unknown ones are let through."}
+_PARAMETERS: Json = {"type": ["object", "null"], "description": "Unknown ones are let through."}
 
 
 def _object(required: list[str], properties: Json, **more: Any) -> Json:
@@ -32,8 +32,7 @@ def oip_schemas() -> Json:
 
 def _infer_schemas() -> Json:
     datatype: Json = {"type": "string", "enum": [*DTYPES, BYTES]}
-    parameters: Json = {**_PARAMETERS, "type": ["object", "null"]}
-    tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": parameters}
+    tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": _PARAMETERS}
     data: Json = {
         "type": ["array", "null"],
         "items": {},
@@ -47,10 +46,10 @@ def _infer_schemas() -> Json:
             ["inputs"],
             {
                 "id": {"type": ["string", "null"], "maxLength": 1024},
-                "parameters": parameters,
+                "parameters": _PARAMETERS,
                 "inputs": _array(_reference("OipTensor")),
                 "outputs": {
-                    **_array(_object(["name"], {"name": _TEXT, "parameters": parameters})),
+                    **_array(_object(["name"], {"name": _TEXT, "parameters": _PARAMETERS})),
                     "type": ["array", "null"],
                 },
             },
@@ -139,7 +138,7 @@ def _repository_schemas() -> Json:
         ["name", "version", "state", "reason"], {"name": _TEXT, "version": _TEXT, "state": state, "reason": _TEXT}
     )
     return {
-        "OipIndexRequest": _object([], {"ready": {"type": "boolean", "description": "Only what is loaded."}}),
+        "OipIndexRequest": _object([], {"ready": {"type": ["boolean", "null"], "description": "Only what is loaded."}}),
         "OipIndex": _array(entry),
         "OipControlRequest": _object([], {"parameters": _PARAMETERS}),
     }
