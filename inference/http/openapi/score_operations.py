@@ -23,7 +23,8 @@ _POST_DESCRIPTION = (
     " `text`, as a raw body of text/plain or as a url whose body it is (UTF-8). Several come as `inputs` or as several"
     f" files, at most INFERENCE_MAX_INPUTS ({RequestLimits().max_inputs} by default); each of them has its"
     " own outcome, and the reply is 200 although some failed. JSON bodies carry `parameters`, raw bodies take them"
-    " from the query, forms from their fields."
+    " from the query, forms from their fields. A version with a `score.py` takes the body as it is and answers what its"
+    " `run` returns, in JSON, whatever the schemas here say."
 )
 _GET_DESCRIPTION = "The same as the POST with a url, to be tried in a browser."
 
