@@ -127,7 +127,8 @@ def _manifest_with(name: str, schema: Json) -> Json:
 def _batch() -> Json:
     return {
         "Submission": _object(
-            ["batch_id", "status_url"], {"batch_id": _BATCH_ID, "status_url": {"type": "string", "format": "uri"}}
+            ["batch_id", "status_url"],
+            {"batch_id": _BATCH_ID, "status_url": {"type": "string", "format": "uri-reference"}},
         ),
         "Batch": _object(
             ["batch_id", "state", "total", "succeeded", "failed", "pending", "errors", "created_at", "updated_at"],
