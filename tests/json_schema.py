@@ -18,7 +18,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
 }
-_ANNOTATIONS = {"description", "title", "default", "format", "contentEncoding", "contentMediaType"}
+_ANNOTATIONS = {"description", "title", "default", "format", "contentEncoding", "contentMediaType", "contentSchema"}
 
 
 def problems(value: Any, schema: Json, document: Json, where: str = "$") -> Iterator[str]:

@@ -33,13 +33,8 @@ def test_every_setting_has_a_local_value_in_the_sample() -> None:
 def test_every_error_code_is_in_the_table_with_its_status_and_whether_it_is_tried_again() -> None:
     text = (ROOT / "docs/reference/errors.md").read_text()
     rows = set(re.findall(r"^\| `(\w+)` \| (\d+) \| (yes|no) \|", text, re.MULTILINE))
-    abstract = {"item_rejected", "origin_failed", "unavailable"}
 
-    assert rows == {
-        (row["code"], str(row["status"]), "yes" if row["retryable"] else "no")
-        for row in failures.codes()
-        if row["code"] not in abstract
-    }
+    assert rows == {(row["code"], str(row["status"]), "yes" if row["retryable"] else "no") for row in failures.codes()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

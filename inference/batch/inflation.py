@@ -5,6 +5,7 @@ It refuses other packings: what does not begin as gzip passes through unchanged.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator
 
@@ -31,9 +32,11 @@ async def inflate(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         if inflater is None:
             yield chunk
             continue
-        inflater.feed(chunk)
-        while data := inflater.take():
-            yield data
+        for start in range(0, len(chunk), _PACKED_SLICE_BYTES):
+            inflater.feed(chunk[start : start + _PACKED_SLICE_BYTES])
+            while data := inflater.take():
+                yield data
+            await asyncio.sleep(0)  # who takes the data lets others run, but of members of nothing there is none
     if not is_known:
         yield head
     elif inflater is not None:

@@ -22,6 +22,9 @@ type Parser = Callable[[list[bytes], int], list[Item]]
 MAX_ID_CHARACTERS = 256
 #: A url of 2,048 characters and an id of 256, escaped, fit with room to spare; a file without line ends does not.
 MAX_LINE_BYTES = 16 * 1024
+#: Lines for each item, and so many more: of blank ones, which gzip makes of almost nothing, there would be no end.
+_LINES_PER_ITEM = 100
+_MAX_BLANK_LINES = 1_000_000
 #: Bytes parsed between two turns of the event loop: about 3 ms, so that other work of the process goes on.
 _SLICE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -32,8 +35,10 @@ async def read_items(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[Item]]:
     """Yield the items of a manifest in its order, some hundreds at a time. Raises InvalidManifest."""
     parse: Parser | None = None
     table: CsvTable | None = None
-    number = 1
+    number, found = 1, 0
     async for lines in _split_lines(inflate(chunks)):
+        if number > _MAX_BLANK_LINES + _LINES_PER_ITEM * found:
+            raise InvalidManifest(f"line {number}: only {found} of so many lines hold an image.")
         if parse is None:
             start = next((at for at, line in enumerate(lines) if line.strip()), len(lines))
             lines, number = lines[start:], number + start
@@ -41,8 +46,10 @@ async def read_items(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[Item]]:
                 continue
             table = CsvTable.of_header(lines[0], number)
             parse = table.parse if table else _parse_lines
-        yield parse(lines, number)
+        items = parse(lines, number)
+        yield items
         number += len(lines)
+        found += len(items)
     if table:
         table.close()
 

@@ -45,6 +45,8 @@ def base_url(url: str, headers: Mapping[str, str]) -> str:
         parts = urlsplit(url)
     except ValueError:
         return _PREFIX
+    if not parts.netloc:
+        return _PREFIX
     scheme = headers.get("x-forwarded-proto", parts.scheme).partition(",")[0].strip()
     return f"{scheme if scheme in ('http', 'https') else parts.scheme}://{parts.netloc}{_PREFIX}"
 

@@ -15,6 +15,8 @@ from inference.http.messages import Request
 from inference.schema import Misfit, Table, read
 
 _MAX_CONTROL_BYTES = 64 * 1024
+#: Of a query: more than anyone can mean.
+MAX_COUNT = 999_999_999
 _CODE = re.compile(r"[a-z][a-z_]*")
 
 
@@ -75,12 +77,12 @@ def read_filter(query: Mapping[str, str]) -> DeadLetterFilter:
 
 
 def read_count(query: Mapping[str, str], name: str) -> int | None:
-    """Return a whole number of 1 or more. Raises InvalidRequest."""
+    """Return a whole number from 1 to MAX_COUNT. Raises InvalidRequest."""
     text = query.get(name, "")
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise InvalidRequest(f"{name}: a whole number of 1 or more.")
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(MAX_COUNT)) or int(text) < 1:
+        raise InvalidRequest(f"{name}: a whole number from 1 to {MAX_COUNT}.")
     return int(text)
 
 

@@ -317,6 +317,20 @@ class TestRepository:
         assert self.index(ours, b'{"ready": true}').keys() < self.index(ours, b"{}").keys()
         assert "identity_uint8" not in self.index(ours, b'{"ready": true}')
 
+    def test_a_null_is_what_is_not_there(self, ours: Server) -> None:
+        assert self.index(ours, b'{"ready": null}') == self.index(ours, b"{}")
+        for verb in ("load", "unload"):
+            path = f"/repository/models/identity_int32/{verb}"
+            assert ours.request("POST", path, b'{"parameters": null}').status == 200
+
+    @pytest.mark.parametrize("verb", ["index", "models/identity_int32/load"])
+    def test_a_body_may_be_packed_and_have_a_byte_order_mark(self, ours: Server, verb: str) -> None:
+        path, body = f"/repository/{verb}", b'\xef\xbb\xbf{"ready": true}'
+
+        assert ours.request("POST", path, body).status == 200
+        assert ours.request("POST", path, gzip.compress(body), {"Content-Encoding": "gzip"}).status == 200
+        assert ours.request("POST", path, body, {"Content-Encoding": "br"}).status == 415
+
     def test_an_unloaded_model_is_not_ready_until_it_is_loaded(self, ours: Server) -> None:
         path = "/models/identity_uint16/ready"
         assert ours.request("GET", path).status == 200

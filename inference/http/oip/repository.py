@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from inference.errors import InferenceError, InvalidRequest, ModelUnavailable, NotFound
+from inference.http.compression import unpacked
 from inference.http.messages import Request, Response, json_response
 from inference.http.oip.lookup import unknown
 from inference.http.queries import read_control
@@ -31,12 +32,15 @@ _STATES: Final[Mapping[State, tuple[str, str]]] = {
 _MAX_LOAD_BYTES: Final = 64 * 1024 * 1024
 
 
+# A null is what is not there, as in infer requests: MLServer's types write one.
+
+
 class _Index(Struct, frozen=True):
-    ready: bool = False
+    ready: bool | None = None
 
 
 class _Control(Struct, frozen=True):
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class RepositoryRoutes:
@@ -48,7 +52,7 @@ class RepositoryRoutes:
 
     async def index(self, request: Request) -> Response:
         """List every version of every model."""
-        wanted = read_control(_Index, request.body)
+        wanted = read_control(_Index, await self._body(request))
         states = await self._registry.states()
         return json_response([_describe(state) for state in states if state.state == "ready" or not wanted.ready])
 
@@ -57,7 +61,7 @@ class RepositoryRoutes:
 
         A load that takes longer than a request may goes on, and the reply is a 504.
         """
-        parameters = read_control(_Control, request.body, max_bytes=_MAX_LOAD_BYTES).parameters
+        parameters = read_control(_Control, await self._body(request), max_bytes=_MAX_LOAD_BYTES).parameters or {}
         name = request.path["model"]
         refused = sorted(name for name in parameters if name == "config" or name.startswith("file:"))
         if refused:
@@ -71,13 +75,16 @@ class RepositoryRoutes:
 
     async def unload(self, request: Request) -> Response:
         """Free the memory that the model takes in this process; the next request for it loads it again."""
-        read_control(_Control, request.body)
+        read_control(_Control, await self._body(request))
         name = request.path["model"]
         try:
             await self._registry.unload(name)
         except NotFound as exc:
             raise type(exc)(unknown(name)) from None
         return Response(200)
+
+    async def _body(self, request: Request) -> bytes:
+        return (await unpacked(request, self._limits)).body
 
     def check_loaded(self, name: str) -> None:
         """Raise ModelUnavailable for a model that was unloaded and not asked for since: its probe must not load it."""

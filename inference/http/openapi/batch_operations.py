@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from inference import errors
 from inference.http.openapi import examples
-from inference.http.openapi.operation import Json, Operation, header_parameter, query_parameter, reply
+from inference.http.openapi.batch_schemas import MANIFEST_OPTIONS
+from inference.http.openapi.operation import Json, Operation, binary, header_parameter, query_parameter, reply
+from inference.http.queries import MAX_COUNT
 
 _STORAGE = (errors.StorageUnavailable, errors.StorageForbidden)
 _ONE_BATCH = (errors.BatchNotFound, *_STORAGE)
@@ -23,10 +25,10 @@ def _links_from(batch_id: str) -> Json:
         "results": _link("batch_results", "Its rows, once it has ended.", batch_id),
         "cancel": _link("cancel_batch", "End it early.", batch_id),
         "deadletters": _link("list_dead_letters", "Its failed images, with reasons.", batch_id),
+        # An expression within a body is none (OpenAPI, "Link Object"), and generators refuse a body that is no text.
         "replay": {
             "operationId": "replay_dead_letters",
-            "requestBody": {"batch_id": batch_id},
-            "description": "Try its failed images again.",
+            "description": "Try its failed images again: its `batch_id` goes into the body.",
         },
     }
 
@@ -35,29 +37,48 @@ def _line_body(media_type: str, example: str) -> Json:
     return {media_type: {"schema": {"type": "string"}, "example": example}}
 
 
+def _lines(line: str, description: str) -> Json:
+    """Return the schema of JSON Lines. To generators a text of another type than `text/*` is a file: it is binary."""
+    return {
+        "type": "string",
+        "format": "binary",
+        "description": description,
+        "contentMediaType": "application/x-ndjson",
+        "contentSchema": {"$ref": f"#/components/schemas/{line}"},
+    }
+
+
 _SUBMIT_BODY: Json = {
     "application/json": {"schema": {"$ref": "#/components/schemas/Manifest"}, "example": examples.MANIFEST},
     **_line_body("application/x-ndjson", examples.MANIFEST_LINES),
     **_line_body("text/csv", examples.MANIFEST_CSV),
     **_line_body("text/plain", examples.MANIFEST_URLS),
-    "application/gzip": {"schema": {"type": "string", "contentMediaType": "application/gzip"}},
+    "application/gzip": {"schema": binary("application/gzip")},
 }
+
+
+def _option(name: str) -> Json:
+    # Without a default: clients send it, and what a manifest of JSON says too is refused.
+    return {keyword: value for keyword, value in MANIFEST_OPTIONS[name].items() if keyword != "default"}
+
+
 _OPTIONS = tuple(
-    query_parameter(name, schema, f"{what}; for manifests of lines, which cannot say it themselves.")
-    for name, schema, what in (
-        ("batch_id", _BATCH_ID, "Id of the batch"),
-        ("model", {"type": "string"}, "NAME or NAME:VERSION"),
-        ("mini_batch_size", {"type": "integer", "minimum": 1}, "Images in one shard"),
-        ("error_threshold", {"type": "integer", "minimum": -1}, "Failed images that are put up with, -1 for any"),
-        ("max_retries", {"type": "integer", "minimum": 0}, "Further attempts at an image"),
-        ("callback_url", {"type": "string", "maxLength": 2048}, "Where to POST how the batch ended"),
+    query_parameter(name, _option(name), f"{what}; for manifests of lines, which cannot say it themselves.")
+    for name, what in (
+        ("batch_id", "Id of the batch"),
+        ("model", "NAME or NAME:VERSION"),
+        ("mini_batch_size", "Images in one shard"),
+        ("error_threshold", "Failed images that are put up with, -1 for any"),
+        ("max_retries", "Further attempts at an image"),
+        ("callback_url", "Where to POST how the batch ended"),
     )
 )
+_LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": MAX_COUNT}
 _FILTERS = (
     query_parameter("batch_id", _BATCH_ID, "Only this batch."),
     query_parameter("code", _CODE, "Only failures with this code."),
     query_parameter("since", {"type": "string", "format": "date-time"}, "Only what failed at this time or later."),
-    query_parameter("limit", {"type": "integer", "minimum": 1}, "Records at most; a page has 1,000 of them at most."),
+    query_parameter("limit", _LIMIT, "Records at most; a page has 1,000 of them at most."),
 )
 _SELECTION: Json = {
     "application/json": {"schema": {"$ref": "#/components/schemas/Selection"}, "example": examples.SELECTION}
@@ -108,9 +129,7 @@ _BATCHES = (
         path="/batches",
         tag="Batches",
         summary="List the batches",
-        parameters=(
-            query_parameter("limit", {"type": "integer", "minimum": 1}, "Batches at most; 100 of them at most."),
-        ),
+        parameters=(query_parameter("limit", _LIMIT, "Batches at most; 100 of them at most."),),
         replies={200: reply("The newest first.", "Batches", example={"batches": [examples.BATCH]})},
         raises=(errors.InvalidRequest, *_STORAGE),
     ),
@@ -146,7 +165,7 @@ _BATCHES = (
                 "description": "The rows.",
                 "content": {
                     "application/x-ndjson": {
-                        "schema": {"$ref": "#/components/schemas/ResultRow"},
+                        "schema": _lines("ResultRow", "A row in JSON on each line."),
                         "example": examples.ROWS,
                     },
                     "text/csv": {"schema": {"type": "string"}},
@@ -155,7 +174,7 @@ _BATCHES = (
             206: {
                 "description": "The range of the JSON Lines that `Content-Range` names.",
                 "headers": {name: {"schema": {"type": "string"}} for name in ("Content-Range", "ETag")},
-                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+                "content": {"application/x-ndjson": {"schema": binary("application/x-ndjson")}},
             },
         },
         raises=(errors.InvalidRequest, errors.NotFound, errors.BatchNotFound, errors.PayloadTooLarge, *_STORAGE),
@@ -197,7 +216,12 @@ _DEAD_LETTERS = (
         replies={
             200: {
                 "description": "A manifest that can be submitted.",
-                "content": _line_body("application/x-ndjson", examples.MANIFEST_LINES),
+                "content": {
+                    "application/x-ndjson": {
+                        "schema": _lines("ManifestImage", "An image in JSON on each line."),
+                        "example": examples.EXPORT,
+                    }
+                },
             }
         },
         raises=(errors.InvalidRequest, errors.ManifestNotFound, errors.PayloadTooLarge, *_STORAGE),

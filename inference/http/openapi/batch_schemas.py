@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from inference.batch.survey import BatchState
 from inference.settings import MAX_MINI_BATCH_SIZE, BatchSettings
@@ -21,75 +21,114 @@ def _object(required: list[str], properties: Json, **more: Any) -> Json:
     return {"type": "object", "required": required, "properties": properties, **more}
 
 
-def _manifest() -> Json:
+def _references(*names: str) -> list[Json]:
+    """Return the forms of a schema; each has a name, so that the class that a generator makes of it has one."""
+    return [{"$ref": f"#/components/schemas/{name}"} for name in names]
+
+
+def _manifest_options() -> Json:
     defaults = BatchSettings()
-    image = {
-        "anyOf": [
-            {"type": "string", "maxLength": 2048, "description": "The url alone."},
-            _object(
-                ["url"],
-                {"id": {"type": "string", "maxLength": 256}, "url": {"type": "string", "maxLength": 2048}},
-                additionalProperties=False,
+    return {
+        "batch_id": {**_BATCH_ID, "description": "Made when it is left out."},
+        "model": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "description": "NAME or NAME:VERSION; the default model when left out.",
+        },
+        "mini_batch_size": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_MINI_BATCH_SIZE,
+            "description": f"Images in one shard; {defaults.shard_size} by default.",
+        },
+        "error_threshold": {
+            "type": "integer",
+            "minimum": -1,
+            "default": -1,
+            "description": "Failed images that the batch may have and still succeed; -1 is any number.",
+        },
+        "max_retries": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 100,
+            "description": f"Further attempts at an image; {defaults.max_attempts - 1} by default.",
+        },
+        "callback_url": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 2048,
+            "description": (
+                "Where to POST the summary when the batch, or a replay of it, has ended; under a prefix that"
+                " the operator allows (INFERENCE_CALLBACK_ALLOW). No part of what makes a batch the same."
             ),
-        ]
+        },
     }
+
+
+#: What a manifest says of its batch; in the query, for one that is lines.
+MANIFEST_OPTIONS: Final = _manifest_options()
+
+
+def _manifest() -> Json:
+    url: Json = {"type": "string", "minLength": 1, "maxLength": 2048}
+    alone = {**url, "description": "The url alone."}
     return {
         "BatchId": {"type": "string", "pattern": "^[a-z0-9](?:[a-z0-9-]{0,62})$"},
-        "Manifest": _object(
-            [],
-            {
-                "batch_id": {**_BATCH_ID, "description": "Made when it is left out."},
-                "model": {"type": "string", "description": "NAME or NAME:VERSION; the default model when left out."},
-                "images": {"type": "array", "minItems": 1, "items": image},
-                "manifest": {
-                    "type": "string",
-                    "maxLength": 2048,
-                    "description": (
-                        "Instead of images: path of a blob in the container `manifests`, or the url of a blob of the"
-                        " app's own account; a url that ends in a slash stands for every image under it."
-                    ),
-                },
-                "parameters": {"$ref": "#/components/schemas/ScoreParameters"},
-                "mini_batch_size": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": MAX_MINI_BATCH_SIZE,
-                    "description": f"Images in one shard; {defaults.shard_size} by default.",
-                },
-                "error_threshold": {
-                    "type": "integer",
-                    "minimum": -1,
-                    "default": -1,
-                    "description": "Failed images that the batch may have and still succeed; -1 is any number.",
-                },
-                "max_retries": {
-                    "type": "integer",
-                    "minimum": 0,
-                    "maximum": 100,
-                    "description": f"Further attempts at an image; {defaults.max_attempts - 1} by default.",
-                },
-                "callback_url": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 2048,
-                    "description": (
-                        "Where to POST the summary when the batch, or a replay of it, has ended; under a prefix that"
-                        " the operator allows (INFERENCE_CALLBACK_ALLOW). No part of what makes a batch the same."
-                    ),
-                },
-                "v": {"const": 1, "description": "Version of this form; may be left out."},
-                "traceparent": {"type": "string", "description": "W3C trace context that the batch belongs to."},
-            },
-            oneOf=[{"required": ["images"]}, {"required": ["manifest"]}],
+        "ManifestImage": _object(
+            ["url"],
+            {"id": {"type": "string", "maxLength": 256}, "url": url},
+            description="An image, with an id if wanted.",
             additionalProperties=False,
         ),
+        "Manifest": {
+            "description": "A batch, with its images or with where they are listed.",
+            "oneOf": _references("ManifestOfImages", "ManifestPointer"),
+        },
+        "ManifestOfImages": _manifest_with(
+            "images",
+            {
+                "type": "array",
+                "minItems": 1,
+                "items": {"anyOf": [alone, {"$ref": "#/components/schemas/ManifestImage"}]},
+            },
+        ),
+        "ManifestPointer": _manifest_with(
+            "manifest",
+            {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 2048,
+                "description": (
+                    "Path of a blob in the container `manifests`, or the url of a blob of the app's own account; a url"
+                    " that ends in a slash stands for every image under it."
+                ),
+            },
+        ),
     }
+
+
+def _manifest_with(name: str, schema: Json) -> Json:
+    # One form beside the other: generators look at the properties or at `oneOf`, never at both.
+    return _object(
+        [name],
+        {
+            name: schema,
+            **MANIFEST_OPTIONS,
+            "parameters": {"$ref": "#/components/schemas/ScoreParameters"},
+            # No `const`: of one that may be left out, openapi-python-client makes code that is no Python.
+            "v": {"type": "integer", "enum": [1], "description": "Version of this form; may be left out."},
+            "traceparent": {"type": "string", "description": "W3C trace context that the batch belongs to."},
+        },
+        additionalProperties=False,
+    )
 
 
 def _batch() -> Json:
     return {
         "Submission": _object(
-            ["batch_id", "status_url"], {"batch_id": _BATCH_ID, "status_url": {"type": "string", "format": "uri"}}
+            ["batch_id", "status_url"],
+            {"batch_id": _BATCH_ID, "status_url": {"type": "string", "format": "uri-reference"}},
         ),
         "Batch": _object(
             ["batch_id", "state", "total", "succeeded", "failed", "pending", "errors", "created_at", "updated_at"],
@@ -128,26 +167,30 @@ def _batch() -> Json:
 
 def _row() -> Json:
     shared: Json = {"index": _COUNT, "id": _TEXT, "url": _REDACTED_URL, "attempts": _COUNT}
-    failure = _object(
-        ["code", "message", "retryable"], {"code": _CODE, "message": _TEXT, "retryable": {"type": "boolean"}}
-    )
     return {
         "ResultRow": {
             "description": "One line of results.jsonl, in manifest order.",
-            "oneOf": [
-                _object(
-                    [*shared, "status", "model", "version", "predictions"],
-                    {
-                        **shared,
-                        "status": {"const": "succeeded"},
-                        "model": _TEXT,
-                        "version": _TEXT,
-                        "predictions": {"$ref": "#/components/schemas/Predictions"},
-                    },
-                ),
-                _object([*shared, "status", "error"], {**shared, "status": {"const": "failed"}, "error": failure}),
-            ],
-        }
+            "oneOf": _references("SucceededRow", "FailedRow"),
+        },
+        "SucceededRow": _object(
+            [*shared, "status", "model", "version", "predictions"],
+            {
+                **shared,
+                "status": {"const": "succeeded"},
+                "model": _TEXT,
+                "version": _TEXT,
+                "predictions": {"$ref": "#/components/schemas/Predictions"},
+            },
+        ),
+        "FailedRow": _object(
+            [*shared, "status", "error"],
+            {**shared, "status": {"const": "failed"}, "error": {"$ref": "#/components/schemas/Failure"}},
+        ),
+        "Failure": _object(
+            ["code", "message", "retryable"],
+            {"code": _CODE, "message": _TEXT, "retryable": {"type": "boolean"}},
+            description="Why an image has no predictions.",
+        ),
     }
 
 
@@ -187,14 +230,18 @@ def _dead_letter() -> Json:
         "encoding": {"type": "string", "enum": ["utf-8", "base64"]},
     }
     return {
-        "description": "An image that could not be scored, or a message that could not be carried out.",
-        "oneOf": [_object([*image], image), _object([*message], message)],
+        "DeadLetter": {
+            "description": "An image that could not be scored, or a message that could not be carried out.",
+            "oneOf": _references("DeadImage", "DeadMessage"),
+        },
+        "DeadImage": _object([*image], image),
+        "DeadMessage": _object([*message], message),
     }
 
 
 def _dead_letters() -> Json:
     return {
-        "DeadLetter": _dead_letter(),
+        **_dead_letter(),
         "DeadLetters": _object(
             ["deadletters", "next"],
             {

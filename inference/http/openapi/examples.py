@@ -78,6 +78,9 @@ MANIFEST: Json = {
     "max_retries": 3,
 }
 MANIFEST_LINES = '{"id": "a", "url": "https://example.com/digit-7.png"}\nhttps://example.com/digit-8.png\n'
+EXPORT = (
+    '{"id":"a","url":"https://example.com/digit-7.png"}\n{"id":"b","url":"https://example.com/none.png?version=2"}\n'
+)
 MANIFEST_CSV = "id,url\na,https://example.com/digit-7.png\nb,https://example.com/digit-8.png\n"
 MANIFEST_URLS = "https://example.com/digit-7.png\nhttps://example.com/digit-8.png\n"
 

@@ -11,10 +11,11 @@ from inference import errors
 from inference.http.oip.metadata import EXTENSIONS, PLATFORM
 from inference.http.oip.requests import HEADER_LENGTH
 from inference.http.openapi import failures
-from inference.http.openapi.operation import Json, Operation, reply
+from inference.http.openapi.examples import PIXEL
+from inference.http.openapi.operation import Json, Operation, binary, reply
 
 _TAG = "Open Inference Protocol"
-_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, *failures.LOADING)
+_CONTROLLING = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType, *failures.LOADING)
 _MODEL = (errors.ModelNotFound, errors.ModelVersionNotFound, errors.DeadlineExceeded, *failures.LOADING)
 _INFERRING = (
     *_MODEL,
@@ -35,7 +36,7 @@ _INFER_DESCRIPTION = (
     " is not looked at. Request and reply may be compressed (gzip, deflate)."
 )
 
-_PIXELS: Json = {"name": "input", "datatype": "BYTES", "shape": [1], "data": ["iVBORw0KGgo…"]}
+_PIXELS: Json = {"name": "input", "datatype": "BYTES", "shape": [1], "data": [PIXEL]}
 _LOGITS: Json = {"name": "logits", "datatype": "FP32", "shape": [1, 3]}
 _REPLY: Json = {"id": "a", "model_name": "digits", "model_version": "1"}
 _HEADER: Json = {"description": "Bytes of the JSON before the binary tensors.", "schema": {"type": "integer"}}
@@ -72,7 +73,7 @@ def _operation(name: str, path: str, summary: str, described: Json, method: str 
 
 def _infer(name: str, path: str, whose: str) -> Operation:
     body = _json_body("OipInferRequest", example={"id": "a", "inputs": [_PIXELS]})
-    body["application/octet-stream"] = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    body["application/octet-stream"] = {"schema": binary("application/octet-stream")}
     described = reply(
         "The model's outputs.", "OipInferReply", example={**_REPLY, "outputs": [{**_LOGITS, "data": [0.1, 7.2, -1.5]}]}
     )
@@ -170,7 +171,7 @@ OPERATIONS = (
         "oip_ready",
         "/health/ready",
         "Tell whether every configured model is warm",
-        reply("All are.", "OipLive", example={"live": True, "ready": True}),
+        reply("All are.", "OipReady", example={"live": True, "ready": True}),
         is_anonymous=True,
         raises=(errors.ModelUnavailable,),
     ),

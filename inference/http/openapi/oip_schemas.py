@@ -10,7 +10,7 @@ type Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
-_PARAMETERS: Json = {"type": "object", "description": "Unknown ones are let through."}
+_PARAMETERS: Json = {"type": ["object", "null"], "description": "Unknown ones are let through."}
 
 
 def _object(required: list[str], properties: Json, **more: Any) -> Json:
@@ -32,10 +32,10 @@ def oip_schemas() -> Json:
 
 def _infer_schemas() -> Json:
     datatype: Json = {"type": "string", "enum": [*DTYPES, BYTES]}
-    parameters: Json = {**_PARAMETERS, "type": ["object", "null"]}
-    tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": parameters}
+    tensor = {"name": _TEXT, "datatype": datatype, "shape": _array(_COUNT), "parameters": _PARAMETERS}
     data: Json = {
         "type": ["array", "null"],
+        "items": {},
         "description": "Flat, in reading order, or nested; missing where binary data is.",
     }
     described = {"name": _TEXT, "datatype": datatype, "shape": _array({"type": "integer", "minimum": -1})}
@@ -46,10 +46,10 @@ def _infer_schemas() -> Json:
             ["inputs"],
             {
                 "id": {"type": ["string", "null"], "maxLength": 1024},
-                "parameters": parameters,
+                "parameters": _PARAMETERS,
                 "inputs": _array(_reference("OipTensor")),
                 "outputs": {
-                    **_array(_object(["name"], {"name": _TEXT, "parameters": parameters})),
+                    **_array(_object(["name"], {"name": _TEXT, "parameters": _PARAMETERS})),
                     "type": ["array", "null"],
                 },
             },
@@ -73,7 +73,8 @@ def _metadata_schemas() -> Json:
         "OipServer": _object(
             ["name", "version", "extensions"], {"name": _TEXT, "version": _TEXT, "extensions": _array(_TEXT)}
         ),
-        "OipLive": _object(["live"], {"live": {"const": True}, "ready": {"const": True}}),
+        "OipLive": _object(["live"], {"live": {"const": True}}),
+        "OipReady": _object(["live", "ready"], {"live": {"const": True}, "ready": {"const": True}}),
         "OipModelReady": _object(["name", "ready"], {"name": _TEXT, "ready": {"const": True}}),
         "OipModel": _object(
             ["name", "versions", "platform", "inputs", "outputs"],
@@ -137,7 +138,7 @@ def _repository_schemas() -> Json:
         ["name", "version", "state", "reason"], {"name": _TEXT, "version": _TEXT, "state": state, "reason": _TEXT}
     )
     return {
-        "OipIndexRequest": _object([], {"ready": {"type": "boolean", "description": "Only what is loaded."}}),
+        "OipIndexRequest": _object([], {"ready": {"type": ["boolean", "null"], "description": "Only what is loaded."}}),
         "OipIndex": _array(entry),
         "OipControlRequest": _object([], {"parameters": _PARAMETERS}),
     }

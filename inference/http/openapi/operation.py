@@ -98,6 +98,11 @@ def header_parameter(name: str, description: str) -> Json:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 
 
+def binary(media_type: str) -> Json:
+    """Return the schema of bytes: `format` is what generators of clients look at, the rest is JSON Schema's own."""
+    return {"type": "string", "format": "binary", "contentMediaType": media_type}
+
+
 def reply(description: str, schema: str, **more: Any) -> Json:
     """Return the response object of a JSON reply; `schema` names a component, `example` and `links` may be added."""
     media: Json = {"schema": {"$ref": f"#/components/schemas/{schema}"}}

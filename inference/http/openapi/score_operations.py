@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inference import errors
 from inference.http.openapi import examples, failures
-from inference.http.openapi.operation import Json, Operation, query_parameter, reply
-from inference.http.openapi.score_schemas import PARAMETERS
+from inference.http.openapi.operation import Json, Operation, binary, query_parameter, reply
+from inference.http.openapi.score_schemas import PARAMETERS, number_of
 from inference.settings import RequestLimits
 
 _SCORING: tuple[type[errors.InferenceError], ...] = (
@@ -23,13 +23,10 @@ _POST_DESCRIPTION = (
     " `text`, as a raw body of text/plain or as a url whose body it is (UTF-8). Several come as `inputs` or as several"
     f" files, at most INFERENCE_MAX_INPUTS ({RequestLimits().max_inputs} by default); each of them has its"
     " own outcome, and the reply is 200 although some failed. JSON bodies carry `parameters`, raw bodies take them"
-    " from the query, forms from their fields."
+    " from the query, forms from their fields. A version with a `score.py` takes the body as it is and answers what its"
+    " `run` returns, in JSON, whatever the schemas here say."
 )
 _GET_DESCRIPTION = "The same as the POST with a url, to be tried in a browser."
-
-
-def _binary(media_type: str) -> Json:
-    return {"schema": {"type": "string", "contentMediaType": media_type}}
 
 
 _BODY: Json = {
@@ -37,19 +34,16 @@ _BODY: Json = {
         "schema": {"$ref": "#/components/schemas/ScoreRequest"},
         "examples": examples.SCORE_REQUESTS,
     },
-    "image/*": _binary("image/*"),
-    "application/octet-stream": _binary("application/octet-stream"),
+    "image/*": {"schema": binary("image/*")},
+    "application/octet-stream": {"schema": binary("application/octet-stream")},
     "text/plain": {"schema": {"type": "string"}},
     "multipart/form-data": {"schema": {"$ref": "#/components/schemas/ScoreForm"}},
 }
 
-_COUNT: Json = {"type": "integer", "minimum": 1}
-_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
-_QUERY = tuple(
-    query_parameter(name, _COUNT if name in ("top_k", "max_detections") else _SHARE, description)
-    for name, description in PARAMETERS.items()
+_QUERY = tuple(query_parameter(name, number_of(name), description) for name, description in PARAMETERS.items())
+_URL = query_parameter(
+    "url", {"type": "string", "minLength": 1, "maxLength": 2048}, "Where the image is.", required=True
 )
-_URL = query_parameter("url", {"type": "string", "maxLength": 2048}, "Where the image is.", required=True)
 
 
 def _score_reply() -> Json:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from inference.http.openapi.operation import binary
 from inference.scorer import ScoreParameters
 from inference.settings import RequestLimits
 from inference.telemetry import Stage
@@ -46,7 +47,14 @@ def _score_parameters() -> Json:
     return schema
 
 
+def number_of(parameter: str) -> Json:
+    """Return the schema of one parameter in a query or a form, where nothing stands for null."""
+    number, _ = _score_parameters()["properties"][parameter]["anyOf"]
+    return dict(number)
+
+
 def _requests() -> Json:
+    file = binary("application/octet-stream")
     by_url = _object(["url"], {"id": _ITEM_ID, "url": _URL}, additionalProperties=False)
     by_data = _object(["data"], {"id": _ITEM_ID, "data": _DATA}, additionalProperties=False)
     by_text = _object(["text"], {"id": _ITEM_ID, "text": _TEXT}, additionalProperties=False)
@@ -80,9 +88,9 @@ def _requests() -> Json:
         },
         "ScoreForm": _object(
             [],
-            {name: {"type": "integer" if name in ("top_k", "max_detections") else "number"} for name in PARAMETERS},
+            {"image": file, **{name: number_of(name) for name in PARAMETERS}},
             description="Fields for the parameters, and one file or more under any names.",
-            additionalProperties={"type": "string", "contentMediaType": "application/octet-stream"},
+            additionalProperties=file,
         ),
     }
 

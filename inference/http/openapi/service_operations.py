@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from inference import errors
 from inference.http.openapi.operation import Json, Operation, reply
 
@@ -40,14 +42,23 @@ def service_schemas() -> Json:
 
 
 def _page(operation: str, path: str, summary: str) -> Operation:
-    return _document(operation, path, summary, "The page.", "text/html", {"type": "string"})
+    kept = {304: {"description": "The page is the one that `If-None-Match` names."}}
+    return _document(operation, path, summary, "The page.", "text/html", {"type": "string"}, kept)
 
 
 def _description(operation: str, path: str, summary: str) -> Operation:
     return _document(operation, path, summary, "This document.", "application/json", {"type": "object"})
 
 
-def _document(operation: str, path: str, summary: str, answer: str, media_type: str, schema: Json) -> Operation:
+def _document(
+    operation: str,
+    path: str,
+    summary: str,
+    answer: str,
+    media_type: str,
+    schema: Json,
+    further: Mapping[int, Json] | None = None,
+) -> Operation:
     return Operation(
         id=operation,
         method="GET",
@@ -55,7 +66,7 @@ def _document(operation: str, path: str, summary: str, answer: str, media_type: 
         tag="Service",
         summary=summary,
         is_anonymous=True,
-        replies={200: {"description": answer, "content": {media_type: {"schema": schema}}}},
+        replies={200: {"description": answer, "content": {media_type: {"schema": schema}}}, **(further or {})},
     )
 
 

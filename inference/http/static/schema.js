@@ -21,7 +21,8 @@ const schema = (() => {
     if (value.allOf) return type(value.allOf[0]);
     if (value.type === "array") return arrayOf(value);
     const name = [value.type ?? (value.properties ? "object" : "anything")].flat().join(" or ");
-    return [[name, ...limits(value)].join(", ")];
+    const content = value.contentSchema ? [" of ", ...type(value.contentSchema)] : [];
+    return [[name, ...limits(value)].join(", "), ...content];
   }
 
   function arrayOf({ items, maxItems }) {

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batch.inflation import Inflater
+from inference.batch.inflation import Inflater, inflate
 from inference.errors import InvalidManifest
 
 #: Texts as small as nothing, and so even that one byte of gzip stands for a thousand of them.
@@ -62,3 +64,23 @@ def test_many_small_members_cost_their_number_and_not_its_square(monkeypatch: py
         given = 0
         assert unpack(gzip.compress(b"") * number, 1 << 20) == b""
         assert given < number * 10_000
+
+
+async def test_others_have_their_turns_while_members_of_nothing_are_unpacked() -> None:
+    packed = gzip.compress(b"") * 10_000
+    turns = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield packed
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    assert [data async for data in inflate(chunks())] == []
+    task.cancel()
+
+    assert turns >= len(packed) // 10_000

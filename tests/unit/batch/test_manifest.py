@@ -76,6 +76,15 @@ async def test_the_canonical_manifest_is_a_manifest_with_the_same_canonical_form
     assert first.table() == second.table()
 
 
+async def test_blank_lines_end_where_gzip_makes_them_of_nothing() -> None:
+    url, few, many = b"https://images.example/a\n", b"\n" * 900_000, b"\n" * 1_100_000
+
+    assert await read(gzip.compress(few + url + few[:1000])) == [(None, url.decode().strip())]
+    for manifest in (many + url, url + many, b"url\n" + many):
+        with pytest.raises(InvalidManifest, match="so many lines"):
+            await read(gzip.compress(manifest))
+
+
 async def test_plain_urls_are_read_with_blank_lines_left_out_and_spaces_trimmed() -> None:
     found = await read(b"\xef\xbb\xbf\n  https://a.example/1  \r\n\nhttps://a.example/2?a=b,c\n")
 

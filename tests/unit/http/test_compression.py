@@ -59,6 +59,33 @@ async def test_a_byte_order_mark_is_no_part_of_a_body_packed_or_not(text: bytes)
     assert await unpacked(packed, RequestLimits()) == Request("POST", "", headers={"x-a": "1"}, body=text)
 
 
+@given(st.lists(st.binary(max_size=100) | st.just(b"x" * 20_000), min_size=1, max_size=5))
+def test_a_body_of_several_gzip_members_is_what_they_hold(members: list[bytes]) -> None:
+    packed, body = b"".join(map(gzip.compress, members)), b"".join(members)
+
+    assert decompress(packed, "gzip", len(body)) == body
+    with pytest.raises(InvalidRequest):
+        decompress(packed[:-1], "gzip", len(body))
+    with pytest.raises(InvalidRequest):
+        decompress(packed + b"x", "gzip", len(body))
+    if body:
+        with pytest.raises(PayloadTooLarge):
+            decompress(packed, "gzip", len(body) - 1)
+
+
+def test_of_gzip_members_there_may_be_as_many_as_cost_little() -> None:
+    member = gzip.compress(b"")
+
+    assert decompress(member * 10_000, "gzip", 0) == b""
+    with pytest.raises(PayloadTooLarge):
+        decompress(member * 10_001, "gzip", 0)
+
+
+def test_deflate_has_no_members() -> None:
+    with pytest.raises(InvalidRequest):
+        decompress(zlib.compress(b"a") * 2, "deflate", 10)
+
+
 def test_an_unknown_encoding_is_not_guessed() -> None:
     with pytest.raises(UnsupportedMediaType):
         decompress(b"", "zstd", 1)

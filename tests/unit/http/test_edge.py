@@ -111,6 +111,7 @@ async def test_the_id_of_azures_clients_comes_back_too(given: str | None, echoed
         ("http://app.example/api/batches", {"x-forwarded-proto": "https, http"}, "https://app.example/api"),
         ("http://app.example/api/batches", {"x-forwarded-proto": "javascript"}, "http://app.example/api"),
         ("http://[1:1]/api/batches", {}, "/api"),
+        ("http:///api/batches", {"x-forwarded-proto": "https"}, "/api"),
     ],
 )
 def test_links_have_the_scheme_that_the_caller_sees(url: str, headers: dict[str, str], base: str) -> None:

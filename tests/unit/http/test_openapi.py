@@ -1,8 +1,10 @@
 """The API's description: it tells what function_app.py serves, and nothing it shows is wrong."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ import function_app
 from inference.batch.burials import BuriedMessage
 from inference.batch.messages import ManifestMessage
 from inference.batch.status import BatchStatus
-from inference.errors import InferenceError
+from inference.errors import InferenceError, InvalidManifest, InvalidRequest
 from inference.http.bodies import read_score_request
 from inference.http.messages import Request
+from inference.http.oip.requests import read_infer_request
 from inference.http.openapi import document
-from inference.http.queries import Selection
+from inference.http.queries import Selection, read_count
 from inference.http.statuses import status_of
-from inference.settings import RequestLimits
+from inference.image import decode
+from inference.settings import ImageSettings, RequestLimits
 from tests.json_schema import problems, resolve
 
 DOCUMENT = document("1.2.3", "https://app.example/api")
@@ -108,12 +112,72 @@ def test_every_placeholder_of_a_path_is_a_parameter() -> None:
 
 @pytest.mark.parametrize(("media_type", "schema", "example"), [*schemas_with_examples()])
 def test_every_example_fits_its_schema(media_type: str, schema: dict[str, Any], example: Any) -> None:
-    values = [example]
-    if media_type == "application/x-ndjson" and "$ref" in schema:
-        values = [orjson.loads(line) for line in example.splitlines()]
+    assert list(problems(example, schema, DOCUMENT)) == []
+    if "contentSchema" in schema:
+        assert media_type == "application/x-ndjson"
+        for line in example.splitlines():
+            assert list(problems(orjson.loads(line), schema["contentSchema"], DOCUMENT)) == []
 
-    for value in values:
-        assert list(problems(value, schema, DOCUMENT)) == []
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(inner)
+
+
+def test_generators_of_clients_understand_it() -> None:
+    """What openapi-generator 7 and openapi-python-client 0.29 refuse, or make code of that does not work."""
+    for schema in objects(DOCUMENT):
+        kinds = schema.get("type")
+        if kinds == "array" or (isinstance(kinds, list) and "array" in kinds):
+            assert "items" in schema
+        if isinstance(schema.get("properties"), dict) and kinds == "object":
+            assert not {"oneOf", "anyOf"} & schema.keys()
+            for name, described in schema["properties"].items():
+                assert name in schema["required"] or "const" not in described
+        for link in schema.get("links", {}).values() if "description" in schema else ():
+            assert isinstance(link.get("requestBody", ""), str)
+
+
+def test_an_option_of_a_manifest_has_no_default_in_the_query() -> None:
+    """Generated clients send defaults, and what the manifest says as well is refused."""
+    for described in DOCUMENT["paths"]["/batches"]["post"]["parameters"]:
+        assert "default" not in described["schema"]
+
+
+def test_the_bounds_of_a_query_are_those_of_the_handlers() -> None:
+    queries = {
+        (operation["operationId"], one["name"]): one["schema"]
+        for _, _, operation in operations()
+        for one in operation.get("parameters", [])
+        if one["in"] == "query"
+    }
+
+    for name in ("top_k", "max_detections", "min_score", "score_threshold", "iou_threshold"):
+        highest = queries["score", name]["maximum"]
+        for value in (highest, highest + 1):
+            request = Request("GET", "", query={"url": "https://example.com/a.png", name: str(value)})
+            with nullcontext() if value == highest else pytest.raises(InvalidRequest):
+                read_score_request(request, RequestLimits())
+    for operation in ("list_batches", "list_dead_letters", "export_dead_letters"):
+        highest = queries[operation, "limit"]["maximum"]
+        assert read_count({"limit": str(highest)}, "limit") == highest
+        with pytest.raises(InvalidRequest, match=str(highest)):
+            read_count({"limit": str(highest + 1)}, "limit")
+    for name in ("model", "mini_batch_size", "max_retries", "callback_url"):
+        schema = queries["submit_batch", name]
+        values = [schema["maximum"], schema["maximum"] + 1] if "maximum" in schema else ["x" * 256, ""]
+        ManifestMessage.of({"manifest": "a", name: values[0]})
+        with pytest.raises(InvalidManifest):
+            ManifestMessage.of({"manifest": "a", name: values[1]})
+
+
+def test_the_example_of_an_infer_request_is_an_image() -> None:
+    body = DOCUMENT["paths"]["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
+
+    (tensor,) = read_infer_request(orjson.dumps(body["example"]), None, "digits").inputs
+    assert decode(base64.b64decode(tensor.values[0]), ImageSettings()).picture.width == 1
 
 
 def test_every_example_of_a_score_request_is_one_that_the_handler_reads() -> None:
@@ -154,11 +218,12 @@ def test_what_the_handler_refuses_does_not_fit_the_schema_either(body: dict[str,
 def test_what_the_batch_routes_read_and_write_has_the_properties_that_are_described() -> None:
     schemas = DOCUMENT["components"]["schemas"]
 
-    assert set(schemas["Manifest"]["properties"]) == set(ManifestMessage.__struct_fields__)
+    forms = [resolve(form["$ref"], DOCUMENT)["properties"] for form in schemas["Manifest"]["oneOf"]]
+    assert set(forms[0]) | set(forms[1]) == set(ManifestMessage.__struct_fields__)
+    assert set(forms[0]) ^ set(forms[1]) == {"images", "manifest"}
     assert set(schemas["Selection"]["properties"]) == set(Selection.__struct_fields__)
     assert set(schemas["Batch"]["properties"]) == {field.name for field in fields(BatchStatus)} | {"links"}
-    _, message = schemas["DeadLetter"]["oneOf"]
-    assert set(message["properties"]) == set(BuriedMessage.__struct_fields__)
+    assert set(schemas["DeadMessage"]["properties"]) == set(BuriedMessage.__struct_fields__)
 
 
 def test_every_code_of_the_tree_is_listed_with_its_status() -> None:
@@ -185,6 +250,11 @@ def test_scoring_can_answer_with_each_status_that_the_contract_names() -> None:
     responses = DOCUMENT["paths"]["/models/{model}/score"]["post"]["responses"]
 
     assert {*responses} == {"200", "400", "401", "404", "413", "415", "422", "424", "429", "500", "503", "504"}
+
+
+@pytest.mark.parametrize("page", ["/docs", "/ui"])
+def test_a_page_can_answer_that_it_is_the_one_that_the_browser_has(page: str) -> None:
+    assert "content" not in DOCUMENT["paths"][page]["get"]["responses"]["304"]
 
 
 def test_an_export_can_answer_that_the_urls_are_gone() -> None:
