@@ -5,6 +5,7 @@ It refuses half images: what is truncated or broken is InvalidImage, whatever pa
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
-from inference.image.bombs import BoundedReads, check_parts, check_tiles
+from inference.image.bombs import BoundedReads, check_claims, check_parts, check_runs, check_tiles
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
 from inference.image.scans import check_scans
@@ -22,6 +23,10 @@ from inference.settings import ImageSettings
 # Our own limits are checked straight after open. Pillow's guard would print a warning at half its limit and, at 179
 # million pixels, overrule a larger limit that an operator has set.
 Image.MAX_IMAGE_PIXELS = None
+
+# Pillow warns of each entry of EXIF that it skips, and an image may have 65,535 of them: so many lines on stderr, where
+# the host takes each for a log record.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 #: Formats that Pillow knows only by a plugin which it has to be given; by itself it would import all forty.
 _PLUGINS = {"AVIF": "PIL.AvifImagePlugin", "TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
@@ -81,12 +86,15 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
     try:
         file = BoundedReads(data)
         with Image.open(file, formats=(name,)) as image:
-            file.unbind()
+            file.begin_pixels(name)
             _check_size(image.size, settings)
             if name == "JPEG":
                 check_scans(data)
             elif name == "TIFF":
                 check_tiles(data, settings.max_image_pixels)
+                check_claims(data, settings.max_image_pixels)
+            elif name == "BMP" and any(tile.codec_name == "bmp_rle" for tile in image.tile):
+                check_runs(image.size)
             return _load(image, name, data, target)
     except InferenceError:
         raise
