@@ -180,9 +180,15 @@ def test_tiles_far_larger_than_the_image_are_refused(size: tuple[int, int], tile
 
 
 def test_more_tiles_than_pixels_could_fill_are_refused_before_they_are_listed() -> None:
-    for tag in ("tag_324", "tag_273", "tag_325", "tag_279"):
+    many = (LONG, MAX_TILES + 1, 8)
+    for data in (
+        tiled(16, 16, (16, 16), tag_324=many),
+        tiled(16, 16, (16, 16), tag_325=many),
+        tiled(16, 16, (16, 16), tag_273=many),
+        tiled(16, 16, (16, 16), tag_279=many),
+    ):
         with pytest.raises(ImageTooLarge, match="strips or tiles"):
-            decode(tiled(16, 16, (16, 16), **{tag: (LONG, MAX_TILES + 1, 8)}), LIMITS)
+            decode(data, LIMITS)
 
 
 def strips_at_one_place(height: int, claimed: int, *, tag: int = 279, kind: int = LONG, order: str = LITTLE) -> bytes:
