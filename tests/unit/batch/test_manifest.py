@@ -131,6 +131,13 @@ async def test_a_quoted_field_that_never_ends_is_refused_before_it_fills_memory(
         await read(data)
 
 
+async def test_a_record_of_thousands_of_lines_takes_no_longer_than_its_length() -> None:
+    """Read anew for each line, a megabyte of such records took over a minute, and nothing was answered meanwhile."""
+    record = b'"https://a.example/' + b"\n" * 16_000 + b'"\n'
+
+    assert len(await read(b"url\n" + record * 64)) == 64
+
+
 async def test_a_bomb_is_unpacked_a_slice_at_a_time() -> None:
     packed = gzip.compress(b"x" * 50_000_000)
     taken = 0
