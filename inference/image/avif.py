@@ -18,7 +18,8 @@ from inference.errors import ImageTooLarge, InvalidImage
 #: layers of each. A frame of 36 million pixels has 826 bytes and takes a fifth of a second: a megabyte took minutes.
 _PIXELS_PER_PIXEL: Final = 8
 
-#: More units or extents than any picture has: the smallest cells of a grid, 64 x 64, are 10,000 of 40 million pixels.
+#: More boxes, extents or units than any picture has: of the smallest cells of a grid, 64 x 64, 10,000 have 40 million
+#: pixels.
 _MAX_PARTS: Final = 100_000
 
 #: How often the bytes of the file may be part of items: the cells of a grid can all be one.
@@ -100,8 +101,11 @@ def _cut(source: bytes, extent: _Extent) -> memoryview:
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield kind and content of the boxes, up to what is none."""
-    position = 0
+    position = number = 0
     while position + 8 <= len(data):
+        number += 1
+        if number > _MAX_PARTS:
+            raise ImageTooLarge(_TOO_MANY)
         size, kind = struct.unpack_from(">I4s", data, position)
         begin = position + 8
         if size == 1:

@@ -88,6 +88,20 @@ def test_countless_empty_units_are_refused() -> None:
         decode(rewrite(data, [(0, len(pixels))], pixels), LIMITS)
 
 
+@pytest.mark.parametrize("before", [b"meta", b"hdlr"])
+def test_countless_empty_boxes_are_refused(before: bytes) -> None:
+    data = encode(PICTURE, "AVIF")
+    at = data.index(before) - 4
+    boxes = box(b"free", b"") * 100_001
+    if before == b"hdlr":
+        meta = data.index(b"meta") - 4
+        (size,) = struct.unpack_from(">I", data, meta)
+        data = data[:meta] + struct.pack(">I", size + len(boxes)) + data[meta + 4 :]
+
+    with pytest.raises(ImageTooLarge, match="parts"):
+        decode(data[:at] + boxes + data[at:], LIMITS)
+
+
 @pytest.mark.parametrize("options", [{}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"}, {"subsampling": "4:0:0"}])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_avifs_as_they_are_written_are_read(mode: str, options: dict[str, object]) -> None:
