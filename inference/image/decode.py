@@ -5,7 +5,6 @@ It refuses half images: what is truncated or broken is InvalidImage, whatever pa
 
 from __future__ import annotations
 
-import warnings
 from importlib import import_module
 
 import numpy as np
@@ -18,6 +17,7 @@ from inference.image.avif import as_still, check_frames
 from inference.image.bombs import BoundedReads, check_claims, check_parts, check_runs, check_tiles
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
+from inference.image.quiet import silence_libtiff, silence_pillow
 from inference.image.scans import check_scans
 from inference.settings import ImageSettings
 
@@ -25,9 +25,7 @@ from inference.settings import ImageSettings
 # million pixels, overrule a larger limit that an operator has set.
 Image.MAX_IMAGE_PIXELS = None
 
-# Pillow warns of each entry of EXIF that it skips, and an image may have 65,535 of them: so many lines on stderr, where
-# the host takes each for a log record.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+silence_pillow()
 
 #: Formats that Pillow knows only by a plugin which it has to be given; by itself it would import all forty.
 _PLUGINS = {"AVIF": "PIL.AvifImagePlugin", "TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
@@ -84,7 +82,9 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
     check_parts(name, data)
     if plugin := _PLUGINS.get(name):
         import_module(plugin)
-    if name == "AVIF":
+    if name == "TIFF":
+        silence_libtiff()
+    elif name == "AVIF":
         data = as_still(data)
         check_frames(data, settings.max_image_pixels)
     try:
