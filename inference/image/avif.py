@@ -1,4 +1,4 @@
-"""Adds up the pixels of all frames in an AVIF, of which any number may lie where one is shown.
+"""Adds up the pixels of the frames in an AVIF, of which any number may lie where one is shown.
 
 It refuses to judge any other part of the file: libavif does. Everything that libavif might decode is counted, which of
 it the picture needs does not matter.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import chain, product
 from typing import Final
 
 from msgspec import Struct
@@ -24,6 +25,9 @@ _MAX_PARTS: Final = 100_000
 
 #: How often the bytes of the file may be part of items: the cells of a grid can all be one.
 _MAX_SHARING: Final = 64
+
+#: Places and sizes that a track may tell of its first sample; there is one of each.
+_MAX_TABLES: Final = 16
 
 _TOO_MANY: Final = "The image has too many parts."
 
@@ -44,11 +48,6 @@ class _Extent(Struct, frozen=True):
     length: int
 
 
-def as_still(data: bytes) -> bytes:
-    """Return the file with the brand of a still picture, by which libavif shows its primary item, not its film."""
-    return data[:8] + b"avif" + data[12:]
-
-
 def check_frames(data: bytes, max_pixels: int) -> None:
     """Raise ImageTooLarge for a file whose frames have far more pixels than an image may have.
 
@@ -63,17 +62,35 @@ def check_frames(data: bytes, max_pixels: int) -> None:
 
 
 def _count_pixels(data: bytes) -> int:
-    # One decoder may read all items, and keeps the sequence header of the one before: each frame may be the largest.
+    # One decoder may read all of them, and keeps the sequence header of the one before: each frame may be the largest.
     frames = units = largest = 0
-    for item in _items(data):
-        for kind, unit in _units(item):
+    for stream in chain(_items(data), _first_samples(data)):
+        for kind, unit in _units(stream):
             units += 1
             if units > _MAX_PARTS:
                 raise ImageTooLarge(_TOO_MANY)
             frames += kind in _FRAMES
             if kind == _SEQUENCE_HEADER:
                 largest = max(largest, _frame_pixels(unit))
+    if not frames * largest:
+        raise InvalidImage("The image has no frame.")
     return frames * largest
+
+
+def _first_samples(data: bytes) -> Iterator[bytes]:
+    """Yield the first sample of each track of a film: libavif decodes no other for its first frame."""
+    tables = [data]
+    for level in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        tables = [content for table in tables for kind, content in _boxes(table) if kind == level]
+    for table in tables:
+        boxes = list(_boxes(table))
+        offsets = [int.from_bytes(box[8:12]) for kind, box in boxes if kind == b"stco"]
+        offsets += [int.from_bytes(box[8:16]) for kind, box in boxes if kind == b"co64"]
+        sizes = [int.from_bytes(box[4:8]) or int.from_bytes(box[12:16]) for kind, box in boxes if kind == b"stsz"]
+        if len(offsets) * len(sizes) > _MAX_TABLES:
+            raise ImageTooLarge(_TOO_MANY)
+        for offset, size in product(offsets, sizes):
+            yield data[offset : offset + size]
 
 
 def _items(data: bytes) -> Iterator[bytes]:
@@ -81,11 +98,11 @@ def _items(data: bytes) -> Iterator[bytes]:
     meta = next((content for kind, content in _boxes(data) if kind == b"meta"), b"")
     boxes = list(_boxes(meta[4:]))
     locations = [content for kind, content in boxes if kind == b"iloc"]
-    if len(locations) != 1:
-        raise InvalidImage("The image does not say once where its items are.")
+    if len(locations) > 1:
+        raise InvalidImage("The image says more than once where its items are.")
     sources = {_IN_FILE: data, _IN_IDAT: b"".join(content for kind, content in boxes if kind == b"idat")}
     left = _MAX_SHARING * len(data)
-    for extents in _locations(locations[0]).values():
+    for extents in chain.from_iterable(_locations(box).values() for box in locations):
         pieces = [_cut(sources.get(extent.method, b""), extent) for extent in extents]
         size = sum(map(len, pieces))
         left -= size

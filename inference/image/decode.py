@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
-from inference.image.avif import as_still, check_frames
+from inference.image.avif import check_frames
 from inference.image.bombs import BoundedReads, check_claims, check_parts, check_runs, check_tiles
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
@@ -85,7 +85,6 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
     if name == "TIFF":
         silence_libtiff()
     elif name == "AVIF":
-        data = as_still(data)
         check_frames(data, settings.max_image_pixels)
     try:
         file = BoundedReads(data)

@@ -16,7 +16,8 @@ from inference.image import decode
 from inference.settings import ImageSettings
 from tests.unit.image.files import encode
 
-pytestmark = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+IS_READ = features.check("avif")
+pytestmark = pytest.mark.skipif(not IS_READ, reason="this Pillow has no AVIF")
 
 LIMITS = ImageSettings(max_image_pixels=64 * 64)
 PICTURE = Image.new("RGB", (64, 64), (9, 99, 199))
@@ -108,11 +109,27 @@ def test_avifs_as_they_are_written_are_read(mode: str, options: dict[str, object
     assert decode(encode(PICTURE.convert(mode), "AVIF", **options), LIMITS).width == 64
 
 
-def test_of_a_film_its_still_picture_is_shown() -> None:
-    film = encode(PICTURE, "AVIF", save_all=True, append_images=[Image.new("RGB", (64, 64))])
-    assert film[8:12] == b"avis"
+FILM = encode(PICTURE, "AVIF", save_all=True, append_images=[Image.new("RGB", (64, 64))]) if IS_READ else b""
 
-    assert np.abs(decode(film, LIMITS).rgb.astype(int) - (9, 99, 199)).max() < 8
+
+def film(number: int) -> bytes:
+    """Return a film whose first sample has so many frames."""
+    sizes, offsets = FILM.index(b"stsz") + 16, FILM.index(b"stco") + 12
+    (size,), (offset,) = struct.unpack_from(">I", FILM, sizes), struct.unpack_from(">I", FILM, offsets)
+    data = bytearray(FILM)
+    struct.pack_into(">I", data, sizes, number * size)
+    struct.pack_into(">I", data, offsets, len(FILM) + 8)
+    return bytes(data) + box(b"mdat", FILM[offset : offset + size] * (number + 1))
+
+
+def test_the_first_frame_of_a_film_is_shown() -> None:
+    for data in (FILM, film(1)):
+        assert np.abs(decode(data, LIMITS).rgb.astype(int) - (9, 99, 199)).max() < 8
+
+
+def test_a_film_whose_first_frame_is_many_is_refused() -> None:
+    with pytest.raises(ImageTooLarge, match="frames"):
+        decode(film(9), LIMITS)
 
 
 def test_a_file_without_a_place_for_its_items_is_invalid() -> None:
