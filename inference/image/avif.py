@@ -7,7 +7,7 @@ it the picture needs does not matter.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, product
 from typing import Final
 
@@ -94,7 +94,7 @@ def _first_samples(data: bytes) -> Iterator[bytes]:
 
 
 def _items(data: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each item, of whatever kind."""
+    """Yield the bytes of each item but texts and EXIF, which may look like any stream."""
     meta = next((content for kind, content in _boxes(data) if kind == b"meta"), b"")
     boxes = list(_boxes(meta[4:]))
     locations = [content for kind, content in boxes if kind == b"iloc"]
@@ -102,13 +102,27 @@ def _items(data: bytes) -> Iterator[bytes]:
         raise InvalidImage("The image says more than once where its items are.")
     sources = {_IN_FILE: data, _IN_IDAT: b"".join(content for kind, content in boxes if kind == b"idat")}
     left = _MAX_SHARING * len(data)
-    for extents in chain.from_iterable(_locations(box).values() for box in locations):
+    passed = _texts(boxes)
+    for number, extents in chain.from_iterable(_locations(box).items() for box in locations):
+        if number in passed:
+            continue
         pieces = [_cut(sources.get(extent.method, b""), extent) for extent in extents]
         size = sum(map(len, pieces))
         left -= size
         if size > len(data) or left < 0:
             raise ImageTooLarge("The items of the image have more bytes than the image.")
         yield b"".join(pieces)
+
+
+def _texts(boxes: Iterable[tuple[bytes, bytes]]) -> set[int]:
+    """Return the numbers of the items that are only said to be text or EXIF (`iinf`): libavif decodes none of them."""
+    kinds: dict[int, set[bytes]] = {}
+    for _, information in filter(lambda box: box[0] == b"iinf", boxes):
+        for kind, entry in _boxes(information[8 if information[0] else 6 :]):
+            if kind == b"infe":
+                wide = 4 if entry[0] == 3 else 2
+                kinds.setdefault(int.from_bytes(entry[4 : 4 + wide]), set()).add(entry[6 + wide : 10 + wide])
+    return {number for number, found in kinds.items() if found <= {b"Exif", b"mime"}}
 
 
 def _cut(source: bytes, extent: _Extent) -> memoryview:
@@ -179,7 +193,7 @@ class _Reader:
 
 
 def _units(item: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield kind and content of the units of an AV1 stream, up to what is none: an item may be EXIF as well."""
+    """Yield kind and beginning of the units of an AV1 stream, up to what is none: an item may be something else."""
     position = 0
     while position < len(item):
         head = item[position]

@@ -103,6 +103,16 @@ def test_countless_empty_boxes_are_refused(before: bytes) -> None:
         decode(data[:at] + boxes + data[at:], LIMITS)
 
 
+@pytest.mark.parametrize("text", [b"\n<?xpacket begin=''?>" + bytes(60), b"\x0a\x0b" + b"\xff" * 60, b"2\x01 " * 50])
+def test_a_text_that_looks_like_a_stream_is_passed_over(text: bytes) -> None:
+    assert decode(encode(PICTURE, "AVIF", xmp=text), LIMITS).width == 64
+
+
+def test_a_picture_that_is_said_to_be_a_text_is_invalid() -> None:
+    with pytest.raises(InvalidImage):
+        decode(encode(PICTURE, "AVIF").replace(b"av01", b"mime"), LIMITS)
+
+
 @pytest.mark.parametrize("options", [{}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"}, {"subsampling": "4:0:0"}])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_avifs_as_they_are_written_are_read(mode: str, options: dict[str, object]) -> None:
