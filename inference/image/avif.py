@@ -19,15 +19,16 @@ from inference.errors import ImageTooLarge, InvalidImage
 #: layers of each. A frame of 36 million pixels has 826 bytes and takes a fifth of a second: a megabyte took minutes.
 _PIXELS_PER_PIXEL: Final = 8
 
-#: More boxes, extents or units than any picture has: of the smallest cells of a grid, 64 x 64, 10,000 have 40 million
-#: pixels.
+#: More extents or units, and more boxes in one, than any picture has: of the smallest cells of a grid, 64 x 64, 10,000
+#: have 40 million pixels.
 _MAX_PARTS: Final = 100_000
+_MAX_BOXES: Final = 20_000
 
 #: How often the bytes of the file may be part of items: the cells of a grid can all be one.
 _MAX_SHARING: Final = 64
 
-#: Places and sizes that a track may tell of its first sample; there is one of each.
-_MAX_TABLES: Final = 16
+#: Tracks, and places of their first samples; a film has one or two.
+_MAX_TRACKS: Final = 16
 
 _TOO_MANY: Final = "The image has too many parts."
 
@@ -82,12 +83,14 @@ def _first_samples(data: bytes) -> Iterator[bytes]:
     tables = [data]
     for level in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
         tables = [content for table in tables for kind, content in _boxes(table) if kind == level]
+        if len(tables) > _MAX_TRACKS:
+            raise ImageTooLarge(_TOO_MANY)
     for table in tables:
         boxes = list(_boxes(table))
         offsets = [int.from_bytes(box[8:12]) for kind, box in boxes if kind == b"stco"]
         offsets += [int.from_bytes(box[8:16]) for kind, box in boxes if kind == b"co64"]
         sizes = [int.from_bytes(box[4:8]) or int.from_bytes(box[12:16]) for kind, box in boxes if kind == b"stsz"]
-        if len(offsets) * len(sizes) > _MAX_TABLES:
+        if len(offsets) * len(sizes) > _MAX_TRACKS:
             raise ImageTooLarge(_TOO_MANY)
         for offset, size in product(offsets, sizes):
             yield data[offset : offset + size]
@@ -135,7 +138,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     position = number = 0
     while position + 8 <= len(data):
         number += 1
-        if number > _MAX_PARTS:
+        if number > _MAX_BOXES:
             raise ImageTooLarge(_TOO_MANY)
         size, kind = struct.unpack_from(">I4s", data, position)
         begin = position + 8

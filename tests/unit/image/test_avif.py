@@ -142,6 +142,15 @@ def test_a_film_whose_first_frame_is_many_is_refused() -> None:
         decode(film(9), LIMITS)
 
 
+def test_a_film_of_countless_tracks_is_refused() -> None:
+    begin = FILM.index(b"moov") - 4
+    (size,) = struct.unpack_from(">I", FILM, begin)
+    tracks = FILM[begin + 8 : begin + size] * 17
+
+    with pytest.raises(ImageTooLarge, match="parts"):
+        decode(FILM[:begin] + box(b"moov", tracks) + FILM[begin + size :], LIMITS)
+
+
 def test_a_file_without_a_place_for_its_items_is_invalid() -> None:
     data = encode(PICTURE, "AVIF")
     for broken in (data.replace(b"iloc", b"free"), data.replace(b"meta", b"free"), data[:40]):
