@@ -133,6 +133,8 @@ class CsvTable:
         self._has_header = False
         #: Lines of a record whose quoted field goes on over line ends, and the number of its first.
         self._open: list[str] = []
+        self._open_characters = 0
+        self._is_quoted = False
         self._opened_at = 0
 
     @classmethod
@@ -161,17 +163,20 @@ class CsvTable:
             lines, number = lines[1:], number + 1
         items: list[Item] = []
         for at, line in enumerate(lines, number):
-            self._open.append(_decode(line.removesuffix(b"\r"), at))
-            self._opened_at = at if len(self._open) == 1 else self._opened_at
-            record = "\n".join(self._open)
-            if record.count('"') % 2 == 0:
+            text = _decode(line.removesuffix(b"\r"), at)
+            self._opened_at = self._opened_at if self._open else at
+            self._open.append(text)
+            self._open_characters += len(text) + 1
+            # Counted line by line: a record of thousands of empty lines must not be read anew for each of them.
+            self._is_quoted ^= text.count('"') % 2 == 1
+            if not self._is_quoted:
+                record = "\n".join(self._open)
                 self._open.clear()
+                self._open_characters = 0
                 if record.strip():
                     items.append(self._read_record(record, self._opened_at))
-            elif len(record) > MAX_LINE_BYTES:
-                break
-        if self._open and sum(map(len, self._open)) > MAX_LINE_BYTES:
-            raise InvalidManifest(f"line {self._opened_at}: a quoted field does not end.")
+            elif self._open_characters > MAX_LINE_BYTES:
+                raise InvalidManifest(f"line {self._opened_at}: a quoted field does not end.")
         return items
 
     def close(self) -> None:

@@ -28,8 +28,8 @@ COLUMNS = (
     "error_message",
     "predictions",
 )
-#: What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection); the wide ones in Japanese.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 async def find_results(results: BlobStore, batch_id: str) -> BlobProperties:

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from inference.errors import ImageTooLarge, InvalidImage
 
@@ -25,13 +27,30 @@ _COUNTED: Final = {"JPEG": (b"Exif\0\0", "EXIF segments"), "PNG": (b"iCCP", "col
 #: most. It keeps an object for each, so that 20 MB of the smallest took up to 13 seconds and 880 MB.
 MAX_READS: Final = 100_000
 
+#: Reads that the pixels may take, after those above. Pillow reads each chunk of a PNG, also those after the pixels,
+#: and each run of a BMP, which it decodes in Python; a TIFF of many strips or much EXIF takes some more.
+_PIXEL_READS: Final = {"PNG": MAX_READS, "BMP": 2_000_000, "TIFF": 1_000_000}
+
+#: Pillow fills up what the runs of a BMP leave out of a row pixel by pixel, in Python: 40 million pixels of 10 KB took
+#: seven seconds. A screen of 4096 x 2160 is less.
+MAX_RUN_PIXELS: Final = 10_000_000
+
 #: 40 million pixels in the smallest tiles that TIFF has, 16 x 16, are 156,250. Pillow makes an object for each offset.
 MAX_TILES: Final = 200_000
 
 _WIDTH, _HEIGHT, _STRIP_OFFSETS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 256, 257, 273, 322, 323, 324
+_STRIP_SIZES, _TILE_SIZES = 279, 325
+_LISTS: Final = (_STRIP_OFFSETS, _TILE_OFFSETS, _STRIP_SIZES, _TILE_SIZES)
 _SIDES: Final = (_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT)
 #: TIFF's types of whole numbers → their format: BYTE, SHORT, LONG, LONG8.
 _WHOLE: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+#: And what libtiff takes for one: SBYTE, SSHORT, SLONG, IFD, SLONG8, IFD8. It refuses a negative one.
+_WHOLE_TO_LIBTIFF: Final = {**_WHOLE, 6: "B", 8: "H", 9: "I", 13: "I", 17: "Q", 18: "Q"}
+
+#: Of a strip or tile that claims more, libtiff reads ten times its pixels (TIFFFillStrip of 4.7).
+_CAPPED_BYTES: Final = 1024 * 1024
+#: What all strips and tiles may claim for each pixel that an image may have; it is 4 uncompressed.
+_CLAIMED_BYTES_PER_PIXEL: Final = 8
 
 
 class _Entry(Struct, frozen=True):
@@ -45,7 +64,7 @@ class _Entry(Struct, frozen=True):
 
 
 class BoundedReads(io.BytesIO):
-    """A file that raises ImageTooLarge for the read after MAX_READS, until `unbind`."""
+    """A file that raises ImageTooLarge for the read after MAX_READS, which `begin_pixels` gives anew."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -58,9 +77,9 @@ class BoundedReads(io.BytesIO):
             raise ImageTooLarge("The image has too many parts.")
         return super().read(size)
 
-    def unbind(self) -> None:
-        """Allow any number of reads: pixels may be many runs of few bytes."""
-        self._left = sys.maxsize
+    def begin_pixels(self, name: str) -> None:
+        """Allow the reads that the pixels of the format `name` may take."""
+        self._left = _PIXEL_READS.get(name, sys.maxsize)
 
 
 def check_parts(name: str, data: bytes) -> None:
@@ -69,10 +88,30 @@ def check_parts(name: str, data: bytes) -> None:
         mark, what = _COUNTED[name]
         if data.count(mark) > MAX_REPEATS:
             raise ImageTooLarge(f"The image has more than {MAX_REPEATS} {what}.")
-    if name == "TIFF" and any(
-        entry.count > MAX_TILES for entry in _entries(data) if entry.tag in {_STRIP_OFFSETS, _TILE_OFFSETS}
-    ):
+    if name == "TIFF" and any(entry.count > MAX_TILES for entry in _entries(data) if entry.tag in _LISTS):
         raise ImageTooLarge(f"The image has more than {MAX_TILES} strips or tiles.")
+
+
+def check_runs(size: tuple[int, int]) -> None:
+    """Raise ImageTooLarge for a BMP of runs that has more than MAX_RUN_PIXELS."""
+    if size[0] * size[1] > MAX_RUN_PIXELS:
+        raise ImageTooLarge(f"A BMP of runs has at most {MAX_RUN_PIXELS} pixels; the image has {size[0]} x {size[1]}.")
+
+
+def check_claims(data: bytes, max_pixels: int) -> None:
+    """Raise ImageTooLarge for a TIFF whose strips or tiles claim far more bytes than its pixels could take.
+
+    They may all lie at one place, and a megabyte of deflate can hold 256 pixels: a megabyte of file took minutes.
+    """
+    order = _order(data)
+    claimed = 0
+    for entry in _entries(data):
+        if entry.tag in {_STRIP_SIZES, _TILE_SIZES} and entry.kind in _WHOLE_TO_LIBTIFF:
+            # both tags mean the same to libtiff, and whichever it goes by is among those that are added up
+            sizes = _read_array(data, entry, np.dtype(order + _WHOLE_TO_LIBTIFF[entry.kind]))
+            claimed += int(np.minimum(sizes.astype(np.uint64), _CAPPED_BYTES).sum())
+    if claimed > _CLAIMED_BYTES_PER_PIXEL * max_pixels:
+        raise ImageTooLarge("The strips or tiles of the image claim more bytes than its pixels could take.")
 
 
 def check_tiles(data: bytes, max_pixels: int) -> None:
@@ -99,6 +138,16 @@ def check_tiles(data: bytes, max_pixels: int) -> None:
 
 def _order(data: bytes) -> str:
     return "<" if data.startswith(b"II") else ">"
+
+
+def _read_array(data: bytes, entry: _Entry, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return the values of an entry, as far as there are bytes."""
+    value, start = entry.value, 0
+    if entry.count * dtype.itemsize > len(value):
+        start = int.from_bytes(value, "little" if _order(data) == "<" else "big")
+        value = data
+    count = min(entry.count, max(0, len(value) - start) // dtype.itemsize)
+    return np.frombuffer(value, dtype, count, start if count else 0)
 
 
 def _entries(data: bytes) -> Iterator[_Entry]:

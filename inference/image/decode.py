@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
-from inference.image.bombs import BoundedReads, check_parts, check_tiles
+from inference.image.avif import check_frames
+from inference.image.bombs import BoundedReads, check_claims, check_parts, check_runs, check_tiles
 from inference.image.formats import identify
 from inference.image.pixels import to_rgb
+from inference.image.quiet import silence_libtiff, silence_pillow
 from inference.image.scans import check_scans
 from inference.settings import ImageSettings
 
 # Our own limits are checked straight after open. Pillow's guard would print a warning at half its limit and, at 179
 # million pixels, overrule a larger limit that an operator has set.
 Image.MAX_IMAGE_PIXELS = None
+
+silence_pillow()
 
 #: Formats that Pillow knows only by a plugin which it has to be given; by itself it would import all forty.
 _PLUGINS = {"AVIF": "PIL.AvifImagePlugin", "TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
@@ -78,15 +82,22 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
     check_parts(name, data)
     if plugin := _PLUGINS.get(name):
         import_module(plugin)
+    if name == "TIFF":
+        silence_libtiff()
+    elif name == "AVIF":
+        check_frames(data, settings.max_image_pixels)
     try:
         file = BoundedReads(data)
         with Image.open(file, formats=(name,)) as image:
-            file.unbind()
+            file.begin_pixels(name)
             _check_size(image.size, settings)
             if name == "JPEG":
                 check_scans(data)
             elif name == "TIFF":
                 check_tiles(data, settings.max_image_pixels)
+                check_claims(data, settings.max_image_pixels)
+            elif name == "BMP" and any(tile.codec_name == "bmp_rle" for tile in image.tile):
+                check_runs(image.size)
             return _load(image, name, data, target)
     except InferenceError:
         raise

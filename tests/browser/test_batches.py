@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.browser.chromium import Tab
 from tests.browser.conftest import warm
 from tests.hosting import eventually
-from tests.origins import Origin
+from tests.origins import Origin, Reply
 from tests.service.conftest import SCANS, serving
 
 SEVEN = (SCANS / "digit-7-a.png").read_bytes()
@@ -55,6 +56,38 @@ async def test_a_batch_is_submitted_followed_downloaded_and_its_failed_image_tri
             await tab.click("nav a[href='#batches']")
             await tab.wait_for("document.querySelector('#batch-list table')")
             assert batch_id in await tab.text("#batch-list")
+
+
+async def test_a_batch_is_followed_on_when_the_service_was_away(tab: Tab, azurite: str) -> None:
+    batch_id = f"away-{uuid.uuid4().hex[:8]}"
+    async with Origin() as origin:
+        release = asyncio.Event()
+        url = origin.answer("/held.png", Reply(body=SEVEN, hold=release))
+        with serving(azurite, origin) as host:
+            await tab.open(f"{await warm(host)}/ui#batches")
+            await tab.wait_for("document.querySelector('#readiness').textContent === 'ready'")
+            await tab.fill("#manifest-text", url)
+            await tab.fill("#batch-id", batch_id)
+            await tab.click("#batch-submit")
+            await tab.wait_for("document.querySelector('#batch-detail .badge')")
+
+            await go_offline(tab, is_offline=True)
+            await tab.wait_for("document.querySelector('#batch-detail .problem')")
+            await tab.wait_for("document.querySelector('#readiness').textContent === 'unreachable'")
+            await go_offline(tab, is_offline=False)
+            release.set()
+
+            await tab.wait_for(in_state("succeeded"))
+            await tab.wait_for("document.querySelector('#readiness').textContent === 'ready'")
+    assert all("ERR_INTERNET_DISCONNECTED" in complaint for complaint in tab.complaints)
+    tab.complaints.clear()
+
+
+async def go_offline(tab: Tab, *, is_offline: bool) -> None:
+    await tab.command("Network.enable")
+    await tab.command(
+        "Network.emulateNetworkConditions", offline=is_offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
+    )
 
 
 async def download(tab: Tab, button: str, saved: Path) -> list[dict[str, str]]:

@@ -361,7 +361,8 @@ async def test_results_of_a_batch_that_waits_or_was_refused_are_not_there_but_th
 
 async def test_results_as_a_table_begin_no_formula() -> None:
     sim = Simulation()
-    await sim.run(manifest("b", [{"id": "=1+1", "url": URLS[0]}, {"id": 'a,"b"', "url": URLS[1]}]))
+    ids = ["=1+1", 'a,"b"', "\uff1d1+1"]
+    await sim.run(manifest("b", [{"id": id_, "url": url} for id_, url in zip(ids, URLS, strict=False)]))
 
     table = b"".join([chunk async for chunk in sim.service.results("b", is_table=True)]).decode()
 
@@ -369,6 +370,7 @@ async def test_results_as_a_table_begin_no_formula() -> None:
     assert lines[0].startswith("index,id,url,status,label,score")
     assert lines[1].startswith("0,'=1+1,https://images.example/0.jpg,succeeded,0.jpg,0.5,digits,1,1,,,")
     assert lines[2].startswith('1,"a,""b""",')
+    assert lines[3].startswith("2,'\uff1d1+1,")
 
 
 async def test_batches_are_listed_the_newest_first() -> None:

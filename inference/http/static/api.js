@@ -38,6 +38,7 @@ const api = (() => {
       reply = await fetch(url(path, query), { method, headers, body, signal, cache: "no-store", redirect: "error" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
+      document.dispatchEvent(new CustomEvent("service-lost"));
       throw new ApiError(0, { error: "The service does not answer." });
     }
     if (!reply.ok) throw await failure(reply);
@@ -66,6 +67,14 @@ const api = (() => {
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   }
 
+  /** Whether the same request may work in a moment: nobody answered, or the service is starting or has too much to do. */
+  const isPassing = ({ status }) => status === 0 || status === 429 || status >= 500;
+
+  /** Show why a view that looks again and again shows nothing; the same reason again is not said again. */
+  function complain(place, error) {
+    if (place.querySelector(".problem p")?.textContent !== error.message) place.replaceChildren(explain(error));
+  }
+
   /** Show an error in a reader's words, with what an operator needs to find it in the log. */
   function explain(error) {
     const notes = [
@@ -82,5 +91,5 @@ const api = (() => {
     );
   }
 
-  return { ApiError, key, setKey, url, send, get, post, download, explain };
+  return { ApiError, key, setKey, url, send, get, post, download, explain, complain, isPassing };
 })();

@@ -10,7 +10,7 @@ const batchView = (() => {
 
   const isActive = ({ state }) => ACTIVE.has(state);
 
-  /** Show the batch's frame and return what refreshes it; that resolves to whether the batch is still under way. */
+  /** Show the batch's frame and return what refreshes it; that resolves to whether it is worth another look. */
   function open(id, signal) {
     const live = dom.element("div");
     const command = dom.fold("As a command", dom.copyable(curl.command({ url: api.url(at(id)) })));
@@ -26,8 +26,9 @@ const batchView = (() => {
         replaceKeepingFocus(live, describe(batch));
         return isActive(batch);
       } catch (error) {
-        if (error.name !== "AbortError") live.replaceChildren(api.explain(error));
-        return false;
+        if (error.name === "AbortError") return false;
+        api.complain(live, error);
+        return api.isPassing(error);
       }
     };
   }

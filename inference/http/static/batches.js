@@ -27,8 +27,9 @@ const batchesView = (() => {
       list.replaceChildren(batches.length ? table(batches) : dom.element("p", { class: "muted" }, "No batches yet."));
       return batches.some(batchView.isActive);
     } catch (error) {
-      if (error.name !== "AbortError") list.replaceChildren(api.explain(error));
-      return false;
+      if (error.name === "AbortError") return false;
+      api.complain(list, error);
+      return api.isPassing(error);
     }
   }
 

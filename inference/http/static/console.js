@@ -5,6 +5,7 @@
   const VIEWS = { score: scoreView, batches: batchesView, deadletters: deadLettersView, models: modelsView };
   const READY_MILLISECONDS = 5000;
   let leaving = new AbortController();
+  let isWatching = false;
 
   /** `#batches/ID` or `#deadletters?code=…` as { name, id, query }. */
   function place() {
@@ -54,14 +55,20 @@
     });
   }
 
+  /** Look until the service is ready, and again once a request of some view found nobody. */
   async function watchReadiness() {
+    if (isWatching) return;
+    isWatching = true;
     const shown = dom.byId("readiness");
-    // A 503 is an ordinary answer here, so that this does not go through `api`.
-    const reply = await fetch(api.url("/ready"), { cache: "no-store" }).catch(() => null);
-    const state = reply === null ? "unreachable" : reply.ok ? "ready" : "not ready";
-    shown.textContent = state;
-    shown.className = `badge ${state.replace(" ", "-")}`;
-    if (state !== "ready") setTimeout(watchReadiness, READY_MILLISECONDS);
+    for (let state = ""; state !== "ready"; ) {
+      if (state) await new Promise((resolve) => setTimeout(resolve, READY_MILLISECONDS));
+      // A 503 is an ordinary answer here, so that this does not go through `api`.
+      const reply = await fetch(api.url("/ready"), { cache: "no-store" }).catch(() => null);
+      state = reply === null ? "unreachable" : reply.ok ? "ready" : "not ready";
+      shown.textContent = state;
+      shown.className = `badge ${state.replace(" ", "-")}`;
+    }
+    isWatching = false;
   }
 
   async function showVersion() {
@@ -76,6 +83,7 @@
   listenToKey();
   listenToSkip();
   addEventListener("hashchange", show);
+  document.addEventListener("service-lost", watchReadiness);
   show();
   modelsView.prepare();
   watchReadiness();

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.batch.canonical import Canonicaliser
-from inference.batch.manifest import MAX_LINE_BYTES, Item, read_item, read_items
+from inference.batch.manifest import MAX_LINE_BYTES, CsvTable, Item, read_item, read_items
 from inference.errors import InvalidManifest
 
 #: Text as a manifest may carry it: no lone surrogates, which are no Unicode text.
@@ -138,6 +138,40 @@ async def test_a_quoted_field_that_never_ends_is_refused_before_it_fills_memory(
 
     with pytest.raises(InvalidManifest, match="line 2: a quoted field does not end"):
         await read(data)
+
+
+def test_a_record_of_thousands_of_lines_takes_no_longer_than_its_length() -> None:
+    """Read anew for each line, a megabyte of such records took over a minute, and nothing was answered meanwhile."""
+    table = CsvTable.of_header(b"url", 1)
+    assert table is not None
+
+    items = table.parse([b"url", *[b'"https://a.example/', *[b""] * 16_000, b'"'] * 200], 1)
+
+    assert len(items) == 200
+
+
+@pytest.mark.parametrize("head", [b"", b"https://a.example/1\n", b"url\nhttps://a.example/1\n"])
+async def test_a_manifest_of_empty_lines_is_not_read_to_its_end(head: bytes) -> None:
+    """100 KB of gzip are a hundred million of them."""
+    read_bytes = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal read_bytes
+        yield head
+        for _ in range(1000):
+            read_bytes += 100_000
+            yield b"\n" * 100_000
+
+    with pytest.raises(InvalidManifest, match="so many lines"):
+        async for _ in read_items(chunks()):
+            pass
+    assert read_bytes < 2_000_000
+
+
+async def test_a_manifest_may_have_an_empty_line_for_each_item() -> None:
+    items = await read(b"https://a.example/1\n\n" * 150_000)
+
+    assert len(items) == 150_000
 
 
 async def test_a_bomb_is_unpacked_a_slice_at_a_time() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from inference.errors import ImageTooLarge, InvalidImage
 from inference.image import decode
-from inference.image.bombs import MAX_READS, MAX_REPEATS, MAX_TILES
+from inference.image.bombs import MAX_READS, MAX_REPEATS, MAX_RUN_PIXELS, MAX_TILES
 from inference.settings import ImageSettings
 from tests.unit.image.files import encode, png_chunk
 
@@ -58,23 +58,55 @@ def comment_blocks(number: int) -> bytes:
     return data[:picture] + b"!\xfe" + b"\1a" * number + b"\0" + data[picture:]
 
 
-@pytest.mark.parametrize("make", [app_segments, private_chunks, comment_blocks])
+def chunks_after_the_pixels(number: int) -> bytes:
+    data = encode(PIXELS, "PNG")
+    end = data.index(b"IEND") - 4
+    return data[:end] + png_chunk(b"abCd", b"") * number + data[end:]
+
+
+def empty_pixel_chunks(number: int) -> bytes:
+    data = encode(PIXELS, "PNG")
+    pixels = data.index(b"IDAT") - 4
+    return data[:pixels] + png_chunk(b"IDAT", b"") * number + data[pixels:]
+
+
+@pytest.mark.parametrize(
+    "make", [app_segments, private_chunks, chunks_after_the_pixels, empty_pixel_chunks, comment_blocks]
+)
 def test_a_file_of_countless_small_parts_is_not_opened(make: Callable[[int], bytes]) -> None:
     assert decode(make(1000), LIMITS).width == 8
     with pytest.raises(ImageTooLarge, match="parts"):
         decode(make(MAX_READS), LIMITS)
 
 
-def test_a_picture_of_countless_runs_is_read() -> None:
-    """The runs of a BMP are pixels, not parts."""
-    width, height = 400, 300
-    runs = (b"\1\x07" * width + b"\0\0") * height + b"\0\1"
+def run_lengths(width: int, height: int, runs: bytes) -> bytes:
     offset = 14 + 40 + 4 * 256
     header = struct.pack("<2sIHHI", b"BM", offset + len(runs), 0, 0, offset)
     header += struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 1, 1, 256, 0)
+    return header + bytes(4 * 256) + runs
+
+
+def test_a_picture_of_countless_runs_is_read() -> None:
+    """The runs of a BMP are pixels, not parts."""
+    width, height = 400, 300
     assert width * height > MAX_READS
 
-    assert decode(header + bytes(4 * 256) + runs, LIMITS).width == width
+    image = decode(run_lengths(width, height, (b"\1\x07" * width + b"\0\0") * height + b"\0\1"), LIMITS)
+
+    assert image.width == width
+
+
+def test_a_picture_of_runs_that_take_no_room_is_not_read_to_its_end() -> None:
+    with pytest.raises(ImageTooLarge, match="parts"):
+        decode(run_lengths(8, 8, b"\0\0" * 1_000_001), LIMITS)
+
+
+def test_a_large_picture_of_few_runs_is_refused() -> None:
+    """What the runs leave out is filled up pixel by pixel."""
+    with pytest.raises(ImageTooLarge, match="BMP of runs"):
+        decode(run_lengths(5000, MAX_RUN_PIXELS // 5000 + 1, b"\0\0"), LIMITS)
+    plain = encode(Image.new("L", (5000, MAX_RUN_PIXELS // 5000 + 1)), "BMP")
+    assert decode(plain, LIMITS).width == 5000
 
 
 def tiled(
@@ -133,10 +165,61 @@ def test_tiles_far_larger_than_the_image_are_refused(size: tuple[int, int], tile
 
 
 def test_more_tiles_than_pixels_could_fill_are_refused_before_they_are_listed() -> None:
-    with pytest.raises(ImageTooLarge, match="strips or tiles"):
-        decode(tiled(16, 16, (16, 16), tag_324=(LONG, MAX_TILES + 1, 8)), LIMITS)
-    with pytest.raises(ImageTooLarge, match="strips or tiles"):
-        decode(tiled(16, 16, (16, 16), tag_273=(LONG, MAX_TILES + 1, 8)), LIMITS)
+    many = (LONG, MAX_TILES + 1, 8)
+    for data in (
+        tiled(16, 16, (16, 16), tag_324=many),
+        tiled(16, 16, (16, 16), tag_325=many),
+        tiled(16, 16, (16, 16), tag_273=many),
+        tiled(16, 16, (16, 16), tag_279=many),
+    ):
+        with pytest.raises(ImageTooLarge, match="strips or tiles"):
+            decode(data, LIMITS)
+
+
+def strips_at_one_place(height: int, claimed: int, *, tag: int = 279, kind: int = LONG, order: str = LITTLE) -> bytes:
+    """Return a deflated grey TIFF of one-row strips that all lie at one place and claim so many bytes."""
+    pixels = zlib.compress(bytes(16))
+    entries: Entries = {
+        256: (LONG, 1, 16),
+        257: (LONG, 1, height),
+        258: (SHORT, 1, 8),
+        259: (SHORT, 1, 8),
+        262: (SHORT, 1, 1),
+        277: (SHORT, 1, 1),
+        278: (LONG, 1, 1),
+    }
+    after = 8 + 2 + 12 * (len(entries) + 2) + 4
+    sizes = struct.pack(order + ("H" if kind == SHORT else "I"), claimed) * height
+    data = after + 4 * height + len(sizes)
+    entries[273] = (LONG, height, after)
+    entries[tag] = (kind, height, after + 4 * height)
+    directory = struct.pack(order + "H", len(entries))
+    for number, (form, count, value) in sorted(entries.items()):
+        directory += struct.pack(order + "HHI", number, form, count)
+        directory += (
+            struct.pack(order + "HH", value, 0) if (form, count) == (SHORT, 1) else struct.pack(order + "I", value)
+        )
+    head = struct.pack(order + "2sHI", b"II" if order == LITTLE else b"MM", 42, 8)
+    offsets = struct.pack(order + f"{height}I", *[data] * height)
+    return head + directory + bytes(4) + offsets + sizes + pixels + bytes(claimed)
+
+
+@pytest.mark.parametrize("order", [LITTLE, BIG])
+@pytest.mark.parametrize("tag", [279, 325])
+def test_strips_that_share_their_bytes_are_read_until_they_claim_more_than_their_pixels_could_take(
+    tag: int, order: str
+) -> None:
+    """A megabyte of file in 16,384 strips of 16 pixels took half a minute, in 140,000 tiles four."""
+    assert decode(strips_at_one_place(1000, 1000, order=order), LIMITS).height == 1000
+    assert decode(strips_at_one_place(1000, 1000, kind=SHORT, order=order), LIMITS).height == 1000
+    with pytest.raises(ImageTooLarge, match="claim"):
+        decode(strips_at_one_place(1000, 1_000_000, tag=tag, order=order), LIMITS)
+
+
+def test_sizes_of_strips_that_break_off_are_invalid() -> None:
+    data = strips_at_one_place(1000, 1000)
+    with pytest.raises(InvalidImage):
+        decode(data[: data.index(struct.pack("<I", 1000) * 2) + 10], LIMITS)
 
 
 @pytest.mark.parametrize("entry", [(RATIONAL, 1, 8), (LONG, 2, 8)])
