@@ -6,11 +6,12 @@ here: a caller's key for scoring is no right to read the account.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from inference.batch.account import Account
-from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, UrlNotAllowed
-from inference.storage import BlobNotFound, BlobUnreadable
+from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, StorageUnavailable, UrlNotAllowed
+from inference.storage import BlobNotFound, BlobStore, BlobUnreadable
 
 
 class Fetches(Protocol):
@@ -41,7 +42,14 @@ class AccountFetcher:
             name = ""
         if not name:
             raise UrlNotAllowed("The url is not one of an image in the app's own storage account.")
-        store = self._account.container(container)
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                return await self._read(self._account.container(container), name)
+        except TimeoutError:
+            # Storage is part of the service: that it does not answer is not charged to the item.
+            raise StorageUnavailable("Storage did not hand out the image in time.") from None
+
+    async def _read(self, store: BlobStore, name: str) -> bytes:
         found = await store.properties(name)
         if found is None:
             raise ImageNotFound("There is no such blob in the app's own storage account.")

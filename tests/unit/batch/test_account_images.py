@@ -1,10 +1,12 @@
 """Images of the app's own account: read by its identity, and only for batches."""
 
+import asyncio
+
 import pytest
 
 from inference.batch.account import Account
 from inference.batch.account_images import AccountFetcher
-from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, UrlNotAllowed
+from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, StorageUnavailable, UrlNotAllowed
 from inference.storage import BlobUnreadable
 from tests.fakes import Call, FakeClock, FakeStorage
 
@@ -84,3 +86,17 @@ async def test_a_blob_that_the_service_never_hands_out_is_refused_for_good() -> 
 
     with pytest.raises(OriginRefused, match="BlobArchived"):
         await fetcher.fetch(f"{BLOBS}/photos/cat.png")
+
+
+async def test_storage_that_does_not_answer_in_time_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = FakeStorage(FakeClock())
+    store = storage.blobs("photos")
+
+    async def never(_name: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, "properties", never)
+    fetcher = AccountFetcher(Web(), Account(BLOBS, lambda _container: store), max_image_bytes=10)
+
+    with pytest.raises(StorageUnavailable):
+        await fetcher.fetch(f"{BLOBS}/photos/cat.png", deadline_seconds=0.01)
