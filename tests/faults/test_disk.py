@@ -87,6 +87,9 @@ async def settings(site: Site, disk: Disk) -> dict[str, str]:
         "INFERENCE_PLAN_CACHE": str(disk.folder / "plans"),
         "TMPDIR": str(disk.folder),
         "INFERENCE_FAILED_LOAD_SECONDS": "0.5",
+        # Its prepared weights lie on that disk too, mapped: they outlive their deletion, and a killed worker gives back
+        # more room than the model takes.
+        "INFERENCE_TUNING": "off",
     }
 
 
