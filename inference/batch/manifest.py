@@ -134,7 +134,6 @@ class CsvTable:
         #: Lines of a record whose quoted field goes on over line ends, and the number of its first.
         self._open: list[str] = []
         self._open_characters = 0
-        self._is_quoted = False
         self._opened_at = 0
 
     @classmethod
@@ -164,12 +163,12 @@ class CsvTable:
         items: list[Item] = []
         for at, line in enumerate(lines, number):
             text = _decode(line.removesuffix(b"\r"), at)
+            # By this line alone: a record of thousands of empty ones must not be read anew for each of them.
+            is_quoted = bool(self._open) ^ (text.count('"') % 2 == 1)
             self._opened_at = self._opened_at if self._open else at
             self._open.append(text)
             self._open_characters += len(text) + 1
-            # Counted line by line: a record of thousands of empty lines must not be read anew for each of them.
-            self._is_quoted ^= text.count('"') % 2 == 1
-            if not self._is_quoted:
+            if not is_quoted:
                 record = "\n".join(self._open)
                 self._open.clear()
                 self._open_characters = 0

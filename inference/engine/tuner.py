@@ -47,7 +47,6 @@ ROUNDS = 3
 #: The longest pause after timings that others on the machine had spoilt; it doubles up to this.
 MAX_PAUSE_SECONDS = 600.0
 
-
 #: Of a checksum, in the log's text: as many as `onnxfn model list` shows.
 _SHOWN_DIGITS = 12
 

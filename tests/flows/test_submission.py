@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import gzip
 import tracemalloc
@@ -30,6 +29,7 @@ from inference.http.messages import Request
 from inference.settings import RequestLimits
 from tests.flows.invariants import check_invariants
 from tests.flows.simulation import ACCOUNT_URL, Simulation, images, manifest
+from tests.turns import counting_turns
 
 URLS = images(5)
 LINES = "\n".join(URLS).encode()
@@ -124,19 +124,10 @@ async def test_a_document_of_millions_of_values_of_no_type_is_not_parsed_to_see_
 async def test_others_are_answered_while_a_large_document_is_taken() -> None:
     sim = Simulation()
     rows = [{"id": f"image {number}", "url": f"https://h.example.com/{number}.jpg"} for number in range(30_000)]
-    turns = 0
+    with counting_turns() as turns:
+        accepted = await sim.service.submit(orjson.dumps({"images": rows}))
 
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count_turns())
-    accepted = await sim.service.submit(orjson.dumps({"images": rows}))
-    counting.cancel()
-
-    assert turns > len(rows) / 500
+    assert turns.count > len(rows) / 500
     ticket = orjson.loads((await sim.storage.blobs("manifests").read(layout.ticket(accepted.batch_id))).data)
     assert ticket["total"] == len(rows)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from inference.batch.inflation import Inflater, inflate
 from inference.errors import InvalidManifest
+from tests.turns import counting_turns
 
 #: Texts as small as nothing, and so even that one byte of gzip stands for a thousand of them.
 texts = st.one_of(
@@ -68,19 +68,11 @@ def test_many_small_members_cost_their_number_and_not_its_square(monkeypatch: py
 
 async def test_others_have_their_turns_while_members_of_nothing_are_unpacked() -> None:
     packed = gzip.compress(b"") * 10_000
-    turns = 0
 
     async def chunks() -> AsyncIterator[bytes]:
         yield packed
 
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+    with counting_turns() as turns:
+        assert [data async for data in inflate(chunks())] == []
 
-    task = asyncio.create_task(others())
-    assert [data async for data in inflate(chunks())] == []
-    task.cancel()
-
-    assert turns >= len(packed) // 10_000
+    assert turns.count >= len(packed) // 10_000

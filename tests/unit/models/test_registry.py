@@ -38,6 +38,15 @@ class Loads:
         self.gate.wait()
         return load_ready_session(version)
 
+    def hold(self) -> None:
+        """Close the gate: the next load to begin is held back."""
+        self.started.clear()
+        self.gate.clear()
+
+    async def begun(self) -> None:
+        """Wait until a load has begun since then."""
+        await asyncio.to_thread(self.started.wait)
+
 
 class Clock:
     """A clock that goes when told to."""
@@ -107,9 +116,9 @@ async def test_ready_session_is_given_without_a_look_at_the_disk(registry: Model
 
 
 async def test_callers_at_once_share_one_load(registry: ModelRegistry, loads: Loads) -> None:
-    loads.gate.clear()
+    loads.hold()
     callers = [asyncio.create_task(registry.get("tiny", version)) for version in (None, "2") * 8]
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     assert (await states_of(registry))[1] == ("tiny", "2", "loading", True)
     loads.gate.set()
 
@@ -118,9 +127,9 @@ async def test_callers_at_once_share_one_load(registry: ModelRegistry, loads: Lo
 
 
 async def test_caller_that_leaves_does_not_end_the_load_of_the_others(registry: ModelRegistry, loads: Loads) -> None:
-    loads.gate.clear()
+    loads.hold()
     first, second = asyncio.create_task(registry.get("tiny")), asyncio.create_task(registry.get("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -132,10 +141,9 @@ async def test_caller_that_leaves_does_not_end_the_load_of_the_others(registry: 
 
 async def test_other_models_serve_while_one_loads(registry: ModelRegistry, loads: Loads) -> None:
     ready = await registry.get("tiny", "1")
-    loads.started.clear()
-    loads.gate.clear()
+    loads.hold()
     slow = asyncio.create_task(registry.get("tiny", "2"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
 
     assert await registry.get("tiny", "1") is ready
     loads.gate.set()
@@ -309,10 +317,9 @@ async def test_old_session_serves_until_the_new_one_is_ready(
 ) -> None:
     old = await registry.get("tiny")
     write_version(folder, pixels_as_logits(), version="3")
-    loads.started.clear()
-    loads.gate.clear()
+    loads.hold()
     reloading = asyncio.create_task(registry.reload("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
 
     assert await registry.get("tiny") is old
     loads.gate.set()
@@ -426,9 +433,9 @@ async def test_request_for_a_ready_model_takes_no_more_than_a_few_dictionary_loo
 async def test_who_waits_for_a_load_that_close_gives_up_hears_that_the_process_ends(
     registry: ModelRegistry, loads: Loads
 ) -> None:
-    loads.gate.clear()
+    loads.hold()
     caller = asyncio.create_task(registry.get("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     closing = asyncio.create_task(registry.close())
     loads.gate.set()
     await closing
@@ -442,9 +449,9 @@ async def test_who_waits_for_a_load_that_close_gives_up_hears_that_the_process_e
 
 
 async def test_who_is_cancelled_while_the_registry_closes_is_cancelled(registry: ModelRegistry, loads: Loads) -> None:
-    loads.gate.clear()
+    loads.hold()
     caller = asyncio.create_task(registry.get("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     caller.cancel()
     await registry.close()
 
@@ -458,11 +465,10 @@ async def test_a_load_that_somebody_waits_for_is_not_begun_anew_when_another_rou
     serving = folder / "tiny" / "serving.toml"
     serving.write_text("version = 1")
     await registry.get("tiny")
-    loads.started.clear()
-    loads.gate.clear()
+    loads.hold()
     serving.write_text("version = 1\n[canary]\nversion = 2\nshare = 0.5\n")
     await registry.reload("tiny")
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     by_number = asyncio.create_task(registry.get("tiny", "2"))
     serving.write_text("version = 1")
     await registry.reload("tiny")
@@ -477,9 +483,9 @@ async def test_a_load_that_somebody_waits_for_is_not_begun_anew_when_another_rou
 
 
 async def test_a_load_that_began_before_the_unload_brings_nothing_back(registry: ModelRegistry, loads: Loads) -> None:
-    loads.gate.clear()
+    loads.hold()
     caller = asyncio.create_task(registry.get("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     await registry.unload("tiny")
     loads.gate.set()
 
@@ -496,10 +502,9 @@ async def test_a_look_that_began_before_the_unload_brings_nothing_back(
 ) -> None:
     await registry.get("tiny")
     write_version(folder, pixels_as_logits(), version="3")
-    loads.started.clear()
-    loads.gate.clear()
+    loads.hold()
     reloading = asyncio.create_task(registry.reload())
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     await registry.unload("tiny")
     loads.gate.set()
     await reloading
@@ -513,10 +518,9 @@ async def test_a_reload_that_fails_when_its_caller_has_left_is_told_in_the_state
 ) -> None:
     await registry.get("tiny")
     write_version(folder, reshape_to_three(), version="3")
-    loads.started.clear()
-    loads.gate.clear()
+    loads.hold()
     caller = asyncio.create_task(registry.reload("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     caller.cancel()
     await asyncio.wait({caller})
     del caller  # its exception leads to the reload
@@ -532,10 +536,9 @@ async def test_a_reload_that_fails_when_its_caller_has_left_is_told_in_the_state
 async def test_a_reload_whose_caller_leaves_goes_on(registry: ModelRegistry, loads: Loads, folder: Path) -> None:
     await registry.get("tiny")
     write_version(folder, pixels_as_logits(), version="3")
-    loads.started.clear()
-    loads.gate.clear()
+    loads.hold()
     begun = asyncio.create_task(registry.reload("tiny"))
-    await asyncio.to_thread(loads.started.wait)
+    await loads.begun()
     write_version(folder, pixels_as_logits(), version="4")
     # Left before it has begun to load: it waits for the load of the other.
     waiting = asyncio.create_task(registry.reload("tiny"))
