@@ -29,6 +29,8 @@ class TensorInfo(Struct, frozen=True):
     dtype: str
     #: None for a dynamic dimension.
     shape: tuple[int | None, ...]
+    #: The graph's name of each dimension, None where it has none; empty when unknown.
+    dimensions: tuple[str | None, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -63,5 +65,7 @@ def read_signature(inputs: Iterable[NodeArgument], outputs: Iterable[NodeArgumen
 
 def _tensor_info(argument: NodeArgument) -> TensorInfo:
     # A named dimension ("batch") and a negative one both mean: decided at run time.
-    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in argument.shape)
-    return TensorInfo(argument.name, _DTYPES.get(argument.type, argument.type), shape)
+    sizes = tuple(argument.shape)
+    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in sizes)
+    names = tuple(size if isinstance(size, str) else None for size in sizes)
+    return TensorInfo(argument.name, _DTYPES.get(argument.type, argument.type), shape, names)

@@ -126,6 +126,17 @@ def test_nested_data_must_have_the_shape(ours: Server, nested: list[Any]) -> Non
     assert post(ours, json.dumps({"inputs": [tensor(data=nested)]}).encode()).status == 400
 
 
+def test_inputs_that_do_not_fit_each_other(ours: Server) -> None:
+    inputs = [
+        {"name": f"INPUT{n}", "datatype": "INT32", "shape": [rows, 16], "data": [1] * rows * 16}
+        for n, rows in enumerate((2, 3))
+    ]
+
+    reply = ours.infer("add", {"inputs": inputs})
+
+    assert (reply.status, reply.error) == (400, "Input INPUT1 has size 3 in batch, input INPUT0 has 2.")
+
+
 def test_inputs_must_be_there_once(server: Server) -> None:
     inputs = [{"name": "INPUT0", "datatype": "INT32", "shape": [1, 16], "data": [1] * 16}]
 

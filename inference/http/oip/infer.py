@@ -6,18 +6,21 @@ It refuses to postprocess: callers of this protocol get the model's own outputs.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from inference import telemetry
 from inference.deadline import Deadline
 from inference.engine import Engine
 from inference.engine.termination import Termination
-from inference.errors import InvalidRequest
+from inference.errors import InferenceFailed, InvalidRequest
 from inference.http.compression import check_size, unpack
 from inference.http.messages import Request, Response
 from inference.http.oip.images import ImageDecoder
-from inference.http.oip.inputs import build_feeds
+from inference.http.oip.inputs import Feeds, build_feeds, check_equal_sizes
 from inference.http.oip.lookup import find_session
 from inference.http.oip.metadata import max_batch_size
 from inference.http.oip.raw import read_raw_request
@@ -105,7 +108,7 @@ class InferRoutes:
         ready = time.perf_counter_ns()
         names = [output.name for output in outputs]
         with stage(Stage.RUN, timings), self._engine.alone(wanted=session.has_idle_lane) as is_alone:
-            arrays = session.run_tensors(feeds, run_options=termination.options, output_names=names, is_alone=is_alone)
+            arrays = _run(session, feeds, termination, names, is_alone=is_alone)
         ran = time.perf_counter_ns()
         with stage(Stage.POSTPROCESS, timings):
             accepted = request.headers.get("accept-encoding", "")
@@ -119,3 +122,14 @@ class InferRoutes:
         if is_raw(length):
             return read_raw_request(body, session, self._limits.images)
         return read_infer_request(body, length, session.version.name)
+
+
+def _run(
+    session: ModelSession, feeds: Feeds, termination: Termination, names: Sequence[str], *, is_alone: bool
+) -> Mapping[str, NDArray[Any]]:
+    """Run once. Raises InvalidRequest in place of InferenceFailed where inputs do not fit each other."""
+    try:
+        return session.run_tensors(feeds, run_options=termination.options, output_names=names, is_alone=is_alone)
+    except InferenceFailed:
+        check_equal_sizes(feeds, session.signature)
+        raise

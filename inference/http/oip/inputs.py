@@ -15,7 +15,7 @@ from inference.http.oip.datatypes import BYTES, datatype_of
 from inference.http.oip.images import ImageDecoder
 from inference.http.oip.tensors import Tensor, read_strings
 from inference.models.session import ModelSession
-from inference.models.signature import TensorInfo
+from inference.models.signature import Signature, TensorInfo
 
 type Feeds = dict[str, NDArray[Any]]
 
@@ -36,6 +36,23 @@ def build_feeds(inputs: Sequence[Tensor], session: ModelSession, decoder: ImageD
         if max_batch_size and tensor.shape[:1] > (max_batch_size,):
             raise TooManyInputs(f"A batch has {max_batch_size} items at most; input {tensor.name} has more.")
     return {name: _build_feed(tensor, declared[name], session, decoder) for name, tensor in given.items()}
+
+
+def check_equal_sizes(feeds: Feeds, signature: Signature) -> None:
+    """Raise InvalidRequest where inputs differ in a dimension that has one name in the graph, or in nameless rows.
+
+    To be asked once a run has failed: exporters also give one name to dimensions that the graph never joins.
+    """
+    first: dict[str | None, tuple[str, int]] = {}
+    for tensor in signature.inputs:
+        for axis, (name, declared) in enumerate(zip(tensor.dimensions, tensor.shape, strict=False)):
+            if declared is not None or (name is None and axis):
+                continue
+            size = feeds[tensor.name].shape[axis]
+            other, other_size = first.setdefault(name, (tensor.name, size))
+            if size != other_size:
+                what = f"size {size} in {name}" if name else f"{size} rows"
+                raise InvalidRequest(f"Input {tensor.name} has {what}, input {other} has {other_size}.")
 
 
 def is_image_input(declared: TensorInfo, session: ModelSession) -> bool:
