@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: How long invocations in flight may go on after the first SIGTERM; a Container Apps replica has 30 s in all.
 DRAIN_SECONDS = 25.0
 
+#: Of them, what messages and timers get once no request is under way (WebJobsScriptHostService.StopAsync).
+MESSAGES_SECONDS = 10.0
+
 #: How long what was cut short then may take to be answered, and its messages to be released.
 CUT_SHORT_SECONDS = 5.0
 
@@ -192,28 +195,31 @@ class Host:
             self._data_bindings.exception()
         self._pool.announce_stop()
         console.log("Host shutting down: draining.")  # now that it is true, of the workers too
-        finishing = asyncio.create_task(self._finish_invocations())
-        cut_short = asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait([finishing, cut_short], timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        is_drained = finishing.done()
-        if not is_drained:
+        requests = asyncio.create_task(self._finish_requests())
+        messages = asyncio.create_task(self._finish_messages())
+        second_signal = asyncio.create_task(self._stop_now.wait())
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + DRAIN_SECONDS
+        for finishing, seconds in ((requests, DRAIN_SECONDS), (messages, MESSAGES_SECONDS)):
+            left = min(seconds, ends_at - loop.time())
+            await asyncio.wait([finishing, second_signal], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not (requests.done() and messages.done()):
             if self.outstanding_invocations:
                 console.log(f"{self.outstanding_invocations} invocations had not ended and are cut short.")
             self._pool.kill()
             if self._http is not None:
                 self._http.cut_short()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(finishing, CUT_SHORT_SECONDS)
-        cut_short.cancel()
+            await asyncio.wait([requests, messages], timeout=CUT_SHORT_SECONDS)
+        second_signal.cancel()
         return 1 if self._stop_now.is_set() else 0
 
-    async def _finish_invocations(self) -> None:
-        finishing = []
-        if self._triggers is not None:
-            finishing.append(self._triggers.stop())
+    async def _finish_requests(self) -> None:
         if self._http is not None:
-            finishing.append(self._http.drain())
-        await asyncio.gather(*finishing)
+            await self._http.drain()
+
+    async def _finish_messages(self) -> None:
+        if self._triggers is not None:
+            await self._triggers.stop()
 
     async def _clean_up(self) -> None:
         await self._pool.stop()
