@@ -30,13 +30,15 @@ from benchmarks.serving.environments import ROOT, PeerMissing
 from benchmarks.serving.load import LoadFailed, drive, find_wrk
 from benchmarks.serving.photos import make_photos
 from benchmarks.serving.quiet import measure_quietly
-from benchmarks.serving.report import CONNECTIONS, Limit, Measured, Report, print_report
+from benchmarks.serving.report import CONNECTIONS, LIBRARY, SCRIPT, Limit, Measured, Report, print_report
 from benchmarks.serving.servers import APPS, MIB, OWN, PEERS, SAMPLE, Server, Setup, running
 from devhost.azurite import Azurite
 from inference.engine import available_cores
 
 _TUNED_WITHIN_SECONDS = 30.0
 _COLD_STARTS = 5
+#: What every Python function app and the worker that runs it import, whatever the app does.
+_LIBRARY_MODULES = ("asyncio", "azure.functions", "azure_functions_runtime")
 #: Of each measurement, while others use the machine.
 _TRIES = 6
 
@@ -96,20 +98,29 @@ def _measure_limit(setup: Setup, seconds: int, loops: int) -> tuple[float, float
 
 
 def _measure_cold_starts(setup: Setup, report: Report) -> None:
-    """Start the bare script, this service and the smallest function app in turn, each as new as a file cache allows."""
+    """Start the script without and with the Functions library, this service and the smallest function app in turn."""
     for _ in range(_COLD_STARTS):
-        begun = time.perf_counter()
-        command = [sys.executable, str(APPS / "bare.py"), str(setup.photos.raw[0])]
-        environment = {**os.environ, **setup.peer_environment}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as script:
-            assert script.stdout is not None
-            script.stdout.readline()
-            report.cold["script"].append(time.perf_counter() - begun)
-            report.resident["script"] = {"process": psutil.Process(script.pid).memory_info().rss / MIB}
-            script.terminate()
+        seconds, resident = _start_script(setup)
+        report.cold[SCRIPT].append(seconds)
+        report.resident[SCRIPT] = {"process": resident}
+        report.cold[LIBRARY].append(_start_script(setup, *_LIBRARY_MODULES)[0])
         for name in (OWN, SAMPLE):
             with running(name, replace(setup, cores=1)) as server:  # one worker's process, and none beside it
                 report.cold[name].append(server.cold_seconds)
+
+
+def _start_script(setup: Setup, *modules: str) -> tuple[float, float]:
+    """Return the seconds until the bare script has scored, with these modules imported before, and its MiB."""
+    begun = time.perf_counter()
+    command = [sys.executable, str(APPS / "bare.py"), str(setup.photos.raw[0]), *modules]
+    environment = {**os.environ, **setup.peer_environment}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as script:
+        assert script.stdout is not None
+        script.stdout.readline()
+        seconds = time.perf_counter() - begun
+        resident = psutil.Process(script.pid).memory_info().rss / MIB
+        script.terminate()
+    return seconds, resident
 
 
 def _await_plan(server: Server) -> dict[str, object]:

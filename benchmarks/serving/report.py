@@ -12,6 +12,8 @@ from benchmarks.serving.servers import OWN, SAMPLE
 
 CONNECTIONS = (1, 2, 8, 32)
 SCRIPT = "script"
+#: The script after the imports of every function app: no app, however small, scores sooner.
+LIBRARY = "script with the Functions library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,10 @@ def _bars(report: Report, limit: Limit) -> Iterator[str]:
     yield _bar("throughput at 8 connections / in-process limit", report.rate(OWN, 8) / limit.per_second, 0.95)
     yield f"requests for the same CPU at 8 connections / in-process limit: {limit.cpu / report.cpu(OWN):.2f}"
     yield _bar("throughput at 32 connections / at 8", report.rate(OWN, 32) / report.rate(OWN, 8), 0.95)
-    cold = median(report.cold[OWN]) / median(report.cold[SCRIPT])
-    yield _bar("cold start / bare script", cold, 1.3, is_most=True)
-    yield f"cold start / smallest function app: {median(report.cold[OWN]) / median(report.cold[SAMPLE]):.2f}"
+    cold = {name: median(seconds) for name, seconds in report.cold.items()}
+    yield _bar("cold start / bare script", cold[OWN] / cold[SCRIPT], 1.3, is_most=True)
+    yield f"cold start of the {LIBRARY} / bare script: {cold[LIBRARY] / cold[SCRIPT]:.2f}"
+    yield f"cold start / smallest function app: {cold[OWN] / cold[SAMPLE]:.2f}"
     worker = report.worker() / sum(report.resident[SCRIPT].values())
     yield _bar("memory of the worker / bare script", worker, 1.5, is_most=True)
 

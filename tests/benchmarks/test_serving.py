@@ -8,7 +8,7 @@ from PIL import Image
 from benchmarks.serving.load import Load
 from benchmarks.serving.photos import SIZE, make_photos
 from benchmarks.serving.quiet import QUIET_SHARE, Observed, measure_quietly
-from benchmarks.serving.report import CONNECTIONS, Limit, Measured, Report, print_report
+from benchmarks.serving.report import CONNECTIONS, LIBRARY, Limit, Measured, Report, print_report
 from benchmarks.serving.servers import OWN, SAMPLE
 
 
@@ -24,6 +24,7 @@ def report_of(**rates: float) -> Report:
     report.limits[1] = [Limit(100, 10.0, 10.0, 0.0)]
     report.limits[2] = [Limit(200, 10.0, 10.0, 0.0)]
     report.cold[SAMPLE] = [0.8]
+    report.cold[LIBRARY] = [0.7]
     report.cold["script"], report.resident["script"] = [0.5], {"process": 100.0}
     return report
 
@@ -37,6 +38,7 @@ def test_bars_are_told_met_or_missed_beside_the_best_peer(capsys: pytest.Capture
     assert "throughput at 8 connections / best peer: 1.15 (bar ≥ 1.10: met)" in printed
     assert "throughput at 8 connections / in-process limit: 0.97 (bar ≥ 0.95: met)" in printed
     assert "cold start / bare script: 2.00 (bar ≤ 1.30: missed)" in printed
+    assert "cold start of the script with the Functions library / bare script: 1.40" in printed
     assert "cold start / smallest function app: 1.25" in printed
     assert "memory of the worker / bare script: 1.20 (bar ≤ 1.50: met)" in printed
     assert printed.count("\n| ") == 2 + 3 + 1
