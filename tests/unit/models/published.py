@@ -49,6 +49,27 @@ def pixels_as_logits(*, batch: int | str = "batch", side: int = 2) -> bytes:
     )
 
 
+def endless_loop(goes_on: str, value: str, result: str) -> onnx.NodeProto:
+    """A loop that never ends once `goes_on` is true; it looks at the terminate flag once a round."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["goes_on"], ["goes_on_out"]),
+            helper.make_node("Identity", ["value"], ["value_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
+        ],
+    )
+    return helper.make_node("Loop", ["", goes_on, value], [result], body=body)
+
+
 def reshape_to_three() -> bytes:
     """A model that loads and cannot run: four pixels are to become a multiple of three, which only a run notices."""
     return build_model(

@@ -20,7 +20,14 @@ from inference.models.loading import load_session
 from inference.models.manifest import MANIFEST_NAME, write_manifest
 from inference.models.repository import ModelRepository, ModelVersion
 from inference.models.runtime import create_session
-from tests.unit.models.published import Shape, build_model, pixels_as_logits, weighted_model, write_version
+from tests.unit.models.published import (
+    Shape,
+    build_model,
+    endless_loop,
+    pixels_as_logits,
+    weighted_model,
+    write_version,
+)
 
 LABELS = ["a", "b", "c", "d"]
 PIXELS = np.array([[[[1, 2], [3, 4]]]], np.float32)
@@ -298,26 +305,10 @@ def test_input_that_the_model_does_not_take_is_a_failure_of_the_run(tmp_path: Pa
 
 
 def endless_model() -> bytes:
-    """A loop whose condition never becomes false; it looks at the terminate flag once a round."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["goes_on"], ["goes_on_out"]),
-            helper.make_node("Identity", ["value"], ["value_out"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
-        ],
-    )
+    """A model whose run never ends."""
     return build_model(
         [
-            helper.make_node("Loop", ["", "true", "input"], ["looped"], body=body),
+            endless_loop("true", "input", "looped"),
             helper.make_node("Flatten", ["looped"], ["logits"]),
         ],
         inputs=PLAIN,

@@ -27,34 +27,18 @@ from inference.models.repository import ModelRepository
 from inference.models.source import FolderSource
 from inference.settings import FetchLimits, ImageSettings, RequestLimits
 from tests.hosting import eventually
-from tests.unit.models.published import Shape, build_model, write_version
+from tests.unit.models.published import Shape, build_model, endless_loop, write_version
 
 MATRIX: tuple[int, Shape] = (TensorProto.FLOAT, ["rows", 2])
 
 
 def ends_for_zeros_alone() -> bytes:
     """A loop that goes on for ever unless every input is 0."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["goes_on"], ["goes_on_out"]),
-            helper.make_node("Identity", ["value"], ["value_out"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
-        ],
-    )
     return build_model(
         [
             helper.make_node("ReduceMax", ["x"], ["highest"], keepdims=0),
             helper.make_node("Greater", ["highest", "zero"], ["starts"]),
-            helper.make_node("Loop", ["", "starts", "x"], ["y"], body=body),
+            endless_loop("starts", "x", "y"),
         ],
         inputs={"x": MATRIX},
         outputs={"y": MATRIX},
