@@ -20,6 +20,7 @@ from inference.storage import (
     Blob,
     BlobNotFound,
     BlobProperties,
+    HiddenMessage,
     PreconditionFailed,
     check_blob_name,
 )
@@ -325,11 +326,26 @@ class FakeQueue:
 
     async def send(self, body: bytes, *, delay_seconds: float = 0) -> None:
         """Put a message, visible after `delay_seconds` rounded up to whole seconds."""
+        await self.send_hidden(body, delay_seconds=delay_seconds)
+
+    async def send_hidden(self, body: bytes, *, delay_seconds: float) -> HiddenMessage:
+        """Put a message whose delay `show` can end."""
         if len(body) > MAX_MESSAGE_BYTES or not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
             raise ValueError(f"the service refuses a message of {len(body)} bytes delayed {delay_seconds} s")
         call = await self.storage.enter("queue.send", self.name)
-        self.put(body, math.ceil(delay_seconds))
+        message = self.put(body, math.ceil(delay_seconds))
         self.storage.after_call(call)
+        return message
+
+    async def show(self, message: HiddenMessage) -> bool:
+        """End the delay of a message that nobody has received."""
+        call = await self.storage.enter("queue.show", self.name)
+        found = self._messages.get(message.id)
+        is_there = found is not None and found.pop_receipt == message.pop_receipt
+        if found is not None and is_there:
+            self._hide(found, 0)
+        self.storage.after_call(call)
+        return is_there
 
     async def approximate_count(self) -> int:
         """Return how many messages there are, hidden ones included."""
@@ -338,12 +354,13 @@ class FakeQueue:
         self.storage.after_call(call)
         return count
 
-    def put(self, body: bytes, delay_seconds: float = 0) -> None:
+    def put(self, body: bytes, delay_seconds: float = 0) -> HiddenMessage:
         """Put a message as some other program would; this is no call of the product."""
         self._made += 1
         identity = f"{self.name}-{self._made}"
         visible_at = self.storage.clock.now() + timedelta(seconds=delay_seconds)
         self._messages[identity] = _QueuedMessage(identity, bytes(body), visible_at)
+        return HiddenMessage(identity, "")
 
     def receive(self, lease_seconds: float = HOST_LEASE_SECONDS) -> ReceivedMessage | None:
         """Lease the oldest visible message, which counts, or return None."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from inference.batch.layout import QueueName
-from inference.storage import BlobStore, MessageQueue
+from inference.storage import BlobStore, HidingQueue, MessageQueue
 
 if TYPE_CHECKING:
     from inference.fetch.poster import Answer
@@ -93,7 +93,7 @@ class Queues(Struct, frozen=True):
 
     manifests: MessageQueue
     shards: MessageQueue
-    finish: MessageQueue
+    finish: HidingQueue
     events: MessageQueue
 
     def work(self, name: str) -> MessageQueue:

@@ -1,7 +1,7 @@
 """Owns what operators do with dead letters: replay, purge and export, batch by batch.
 
-A replay only writes a journal and a message; rows are re-opened by whoever works off the message, so that it can be
-lost half way and carried on. It refuses to re-open a row twice for one round.
+A replay only writes a journal and a message; rows are re-opened by whoever works off the message, so that a replay
+which was lost half way goes on. It refuses to re-open a row twice for one round.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from inference.errors import ManifestNotFound, StorageUnavailable
 from inference.storage import MAX_MESSAGE_BYTES, PreconditionFailed
 
 _MAX_RACES = 10
+#: A round's message is sent before its journal is written and is hidden until then, so that a replay whose process dies
+#: between the two goes on by itself. It is an errand: nobody looks again because of it where there is no journal.
+_NET_SECONDS = 600.0
 
 
 class Outcome(Struct):
@@ -140,11 +143,15 @@ class Operations(Struct, frozen=True):
                     pass
                 outcome.add(record.batch_id, round_, items)
                 return
+            net = await self.queues.finish.send_hidden(
+                _finish_message(record, round_, is_errand=True), delay_seconds=_NET_SECONDS
+            )
             try:
                 await self.journals.write(record.batch_id, round_, _chain(first, selections))
             except PreconditionFailed:
                 continue  # another replay took the round; what it took is not taken twice
-            await self._send_finish(record, round_)
+            if not await self.queues.finish.show(net):
+                await self._send_finish(record, round_)
             outcome.add(record.batch_id, round_, items)
             return
         raise StorageUnavailable("Other replays of the same batch keep getting ahead.")
@@ -211,8 +218,7 @@ class Operations(Struct, frozen=True):
         return frozenset(taken)
 
     async def _send_finish(self, record: BatchRecord, round_: int) -> None:
-        message = FinishMessage(batch_id=record.batch_id, round=round_, traceparent=record.traceparent)
-        await self.queues.finish.send(message.encode())
+        await self.queues.finish.send(_finish_message(record, round_))
 
     async def _replay_messages(self, wanted: DeadLetterFilter, outcome: Outcome) -> None:
         async for name in self._messages(wanted, outcome):
@@ -259,6 +265,12 @@ class Operations(Struct, frozen=True):
                 return
             if any(map(wanted.takes, await self.reader.letters(properties.name))):
                 yield properties.name
+
+
+def _finish_message(record: BatchRecord, round_: int, *, is_errand: bool = False) -> bytes:
+    return FinishMessage(
+        batch_id=record.batch_id, round=round_, traceparent=record.traceparent, is_errand=is_errand
+    ).encode()
 
 
 async def _chain(first: ShardSelection, rest: AsyncIterator[ShardSelection]) -> AsyncIterator[ShardSelection]:

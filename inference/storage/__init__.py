@@ -140,3 +140,20 @@ class MessageQueue(Protocol):
 
     async def approximate_count(self) -> int:
         """Return about how many messages wait or are being worked on."""
+
+
+class HiddenMessage(Struct, frozen=True):
+    """A message whose delay can be ended by who sent it, as long as nobody has received it."""
+
+    id: str
+    pop_receipt: str
+
+
+class HidingQueue(MessageQueue, Protocol):
+    """One queue to send to whose messages can be hidden until something else is done."""
+
+    async def send_hidden(self, body: bytes, *, delay_seconds: float) -> HiddenMessage:
+        """Put a message as `send` does, for `show` to end its delay."""
+
+    async def show(self, message: HiddenMessage) -> bool:
+        """End the delay of a message; False when that is over, or the message is gone."""

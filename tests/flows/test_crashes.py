@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -110,6 +111,32 @@ async def test_no_crash_between_two_storage_calls_breaks_an_invariant(story: Sto
         extra = sim.scorer.attempts.total() - plain.scorer.attempts.total()
         assert extra <= 2 * sim.settings.shard_size, number
         assert not sim.buried()
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+async def test_a_replay_that_dies_and_is_not_repeated_has_begun_or_not(is_done: bool) -> None:
+    """Wherever in the request the process dies, a journal that was written comes to its round's end by itself."""
+    plain = simulate()
+    await plain.run(manifest("b", URLS))
+    before = len(plain.storage.calls)
+    await plain.service.replay(DeadLetterFilter(batch_id="b"))
+    rounds = Counter[int]()
+
+    for number in range(1, len(plain.storage.calls) - before + 1):
+        sim = simulate()
+        await sim.run(manifest("b", URLS))
+        (sim.storage.crash_after if is_done else sim.storage.crash_before)(before + number)
+
+        with pytest.raises(Crash):
+            await sim.service.replay(DeadLetterFilter(batch_id="b"))
+        sim.restart()
+        await sim.drain()
+
+        check_invariants(sim, "b", URLS)
+        journals = [name for name in sim.storage.blobs("manifests").contents if name.endswith("/replays/00001.jsonl")]
+        assert sim.summary("b")["round"] == len(journals), number
+        rounds[len(journals)] += 1
+    assert rounds.keys() == {0, 1}
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -172,12 +172,12 @@ async def test_a_replay_that_the_batch_itself_carried_on_survives_a_crash() -> N
 
 
 async def lose_a_replay() -> Simulation:
-    """Return a batch `b` under way, with a replay whose process died before it sent its message."""
+    """Return a batch `b` under way, with a replay whose process died before it showed its message."""
     sim = Simulation(ScriptedScorer({URLS[0]: [ImageNotFound()], URLS[6]: [OriginUnavailable()] * 2}))
     sim.drop(manifest("b", URLS))
     for _ in range(4):
         await sim.step()
-    break_calls(sim, "queue.send", QueueName.FINISH, 1)
+    break_calls(sim, "queue.show", QueueName.FINISH, 1)
     with pytest.raises(StorageUnavailable):
         await sim.service.replay(DeadLetterFilter(batch_id="b"))
     return sim

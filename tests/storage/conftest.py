@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from inference.settings import StorageSettings
-from inference.storage import BlobStore, MessageQueue
+from inference.storage import BlobStore, HidingQueue
 from inference.storage.azure import AzureStorage
 from tests.fakes import FakeStorage
 
@@ -38,6 +38,6 @@ def blobs(storage: Storage, unique_name: str) -> BlobStore:
 
 
 @pytest.fixture
-def queue(storage: Storage, unique_name: str) -> MessageQueue:
+def queue(storage: Storage, unique_name: str) -> HidingQueue:
     """A queue that does not exist yet."""
     return storage.queue(unique_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.storage import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, MessageQueue
+from inference.storage import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, HiddenMessage, HidingQueue, MessageQueue
 from tests.storage.conftest import Storage
 
 
@@ -32,6 +32,15 @@ async def test_the_longest_body_fits_and_a_longer_one_is_refused(queue: MessageQ
 async def test_a_delay_that_the_service_does_not_know_is_refused(queue: MessageQueue, delay_seconds: float) -> None:
     with pytest.raises(ValueError, match="delayed"):
         await queue.send(b"x", delay_seconds=delay_seconds)
+
+
+async def test_a_hidden_message_is_shown_as_long_as_it_is_there(queue: HidingQueue) -> None:
+    hidden = await queue.send_hidden(b"x", delay_seconds=MAX_DELAY_SECONDS)
+
+    assert await queue.show(hidden)
+    assert not await queue.show(hidden)  # by a receipt that is not the last any more
+    assert not await queue.show(HiddenMessage("00000000-0000-0000-0000-000000000000", hidden.pop_receipt))
+    assert await queue.approximate_count() == 1
 
 
 async def test_queues_are_apart(storage: Storage, unique_name: str) -> None:

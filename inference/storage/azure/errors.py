@@ -28,6 +28,10 @@ class QueueNotFound(Exception):
     """There is no such queue."""
 
 
+class MessageGone(Exception):
+    """The message was deleted, or received since the pop receipt was given."""
+
+
 class RangeNotSatisfiable(Exception):
     """The range begins at or past the end of the blob."""
 
@@ -48,6 +52,8 @@ _BY_ERROR_CODE: dict[str, type[Exception]] = {
     "InvalidRange": RangeNotSatisfiable,
     "InvalidResourceName": BlobUnreadable,
     "InvalidUri": BlobUnreadable,
+    "MessageNotFound": MessageGone,
+    "PopReceiptMismatch": MessageGone,
     "QueueNotFound": QueueNotFound,
 }
 
