@@ -1,0 +1,95 @@
+"""How storage looks from above while no token can be had, over an endpoint for tokens that errs on command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from inference.errors import StorageForbidden
+from inference.settings import StorageSettings
+from inference.storage import BlobStore
+from inference.storage.azure import AzureStorage, login
+
+#: Nothing is ever sent to it: there is no token to send.
+IDENTITY = StorageSettings(account_name="photos", credential="managedidentity", client_id="an-id")
+
+
+@dataclass
+class TokenEndpoint:
+    """The platform's endpoint for the tokens of managed identities; it gives none."""
+
+    status: int = 500
+    content_type: str = "application/json"
+    text: str = '{"statusCode": 0, "message": "no token"}'
+    requests: int = 0
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.requests += 1
+        await self.answering.wait()
+        return web.Response(status=self.status, content_type=self.content_type, text=self.text)
+
+
+@pytest.fixture
+async def tokens(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TokenEndpoint]:
+    endpoint = TokenEndpoint()
+    endpoint.answering.set()
+    app = web.Application()
+    app.router.add_get("/msi/token", endpoint.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://{host}:{port}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "secret")
+    yield endpoint
+    endpoint.answering.set()
+    await runner.cleanup()
+
+
+async def _list(blobs: BlobStore) -> None:
+    async for _ in blobs.list(""):
+        pass
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda blobs: blobs.read("a"), lambda blobs: blobs.properties("a"), lambda blobs: blobs.write("a", b""), _list],
+    ids=["read", "properties", "write", "list"],
+)
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412])
+async def test_what_the_endpoint_for_tokens_answers_is_not_taken_for_storage_s_word_on_a_blob(
+    tokens: TokenEndpoint, ask: Callable[[BlobStore], Awaitable[object]], status: int
+) -> None:
+    tokens.status = status
+
+    async with AzureStorage.connect(IDENTITY) as storage:
+        with pytest.raises(StorageForbidden):
+            await ask(storage.blobs("results"))
+
+    assert tokens.requests == 1  # whoever asks for a token tries again where that can help
+
+
+async def test_a_page_in_the_place_of_a_token_is_no_missing_blob_either(tokens: TokenEndpoint) -> None:
+    tokens.status, tokens.content_type, tokens.text = 404, "text/html", "<html>Not Found"
+
+    async with AzureStorage.connect(IDENTITY) as storage:
+        with pytest.raises(StorageForbidden):
+            await storage.blobs("results").read("a")
+        with pytest.raises(StorageForbidden):
+            await storage.queue("batch-shards").send(b"x")
+
+
+async def test_an_endpoint_for_tokens_that_never_answers_is_not_waited_for(
+    tokens: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "TOKEN_TIMEOUT_SECONDS", 0.01)
+    tokens.answering.clear()
+
+    async with AzureStorage.connect(IDENTITY) as storage:
+        with pytest.raises(StorageForbidden):
+            await storage.blobs("results").read("a")
