@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from inference.errors import StorageForbidden
+from inference.errors import StorageForbidden, StorageUnavailable
 from inference.settings import StorageSettings
 from inference.storage import BlobStore
-from inference.storage.azure import AzureStorage, login
+from inference.storage.azure import AzureStorage, login, retry
 
 #: Nothing is ever sent to it: there is no token to send.
 IDENTITY = StorageSettings(account_name="photos", credential="managedidentity", client_id="an-id")
@@ -84,12 +84,44 @@ async def test_a_page_in_the_place_of_a_token_is_no_missing_blob_either(tokens: 
             await storage.queue("batch-shards").send(b"x")
 
 
-async def test_an_endpoint_for_tokens_that_never_answers_is_not_waited_for(
+async def test_an_endpoint_for_tokens_that_never_answers_is_waited_for_once(
     tokens: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login, "TOKEN_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(login, "TOKEN_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(login, "FAILURE_SECONDS", 60.0)
     tokens.answering.clear()
 
     async with AzureStorage.connect(IDENTITY) as storage:
-        with pytest.raises(StorageForbidden):
-            await storage.blobs("results").read("a")
+        blobs = storage.blobs("results")
+        outcomes = await asyncio.gather(*(blobs.read("a") for _ in range(10)), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [StorageForbidden] * 10
+    assert tokens.requests == 1
+
+
+async def test_a_token_is_asked_for_again_after_a_failure(
+    tokens: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "FAILURE_SECONDS", 0.0)
+    tokens.status = 400
+
+    async with AzureStorage.connect(IDENTITY) as storage:
+        for _ in range(2):
+            with pytest.raises(StorageForbidden):
+                await storage.blobs("results").read("a")
+
+    assert tokens.requests == 2
+
+
+async def test_a_token_that_is_had_is_asked_for_once(tokens: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_BACKOFF_SECONDS", 0.0)
+    tokens.status = 200
+    tokens.text = '{"access_token": "t", "expires_on": "4102444800", "resource": "https://storage.azure.com"}'
+    nobody = StorageSettings(blob_service_uri="https://127.0.0.1:1", credential="managedidentity")
+
+    async with AzureStorage.connect(nobody) as storage:
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable):  # so it got past the login
+                await storage.blobs("results").read("a")
+
+    assert tokens.requests == 1
