@@ -103,6 +103,8 @@ def test_every_exception_of_the_transport_means_unavailable(kind: type[Exception
         (412, "LeaseIdMissing", PreconditionFailed),
         (400, "InvalidBlockList", BlocksDiscarded),
         (400, "InvalidResourceName", BlobUnreadable),
+        (400, "OutOfRangeInput", BlobUnreadable),
+        (400, "RequestUrlFailedToParse", BlobUnreadable),
         (409, "BlobArchived", BlobUnreadable),
         (416, "InvalidRange", RangeNotSatisfiable),
         (403, "AuthenticationFailed", StorageForbidden),

@@ -37,7 +37,7 @@ class BlocksDiscarded(PreconditionFailed):
 
 
 #: Error codes of the service (header x-ms-error-code) that mean more than their status does.
-#: Source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes and queue-service-error-codes.
+#: Source: learn.microsoft.com/rest/api/storageservices, pages {common-rest-api,blob-service,queue-service}-error-codes.
 _BY_ERROR_CODE: dict[str, type[Exception]] = {
     "BlobAlreadyExists": PreconditionFailed,  # 409: the answer to If-None-Match: *
     "BlobArchived": BlobUnreadable,
@@ -48,7 +48,9 @@ _BY_ERROR_CODE: dict[str, type[Exception]] = {
     "InvalidRange": RangeNotSatisfiable,
     "InvalidResourceName": BlobUnreadable,
     "InvalidUri": BlobUnreadable,
+    "OutOfRangeInput": BlobUnreadable,
     "QueueNotFound": QueueNotFound,
+    "RequestUrlFailedToParse": BlobUnreadable,
 }
 
 _BY_STATUS: dict[int, type[Exception]] = {
