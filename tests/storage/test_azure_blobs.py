@@ -62,3 +62,14 @@ async def test_metadata_that_is_named_like_a_listing_s_own_elements_is_metadata(
     await others.upload_blob("b", b"xy")
 
     assert [(blob.name, blob.bytes) async for blob in blobs.list("")] == [("a", 1), ("b", 2)]
+
+
+async def test_a_blob_of_which_somebody_took_a_snapshot_can_be_deleted(
+    blobs: BlobStore, others: ContainerClient
+) -> None:
+    await blobs.write("a", b"x")
+    await others.get_blob_client("a").create_snapshot()
+
+    await blobs.delete("a")
+
+    assert await blobs.properties("a") is None

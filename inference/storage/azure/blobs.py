@@ -126,7 +126,8 @@ class AzureBlobStore:
         try:
             check_blob_name(name)
             with translate_errors():
-                await self._container.delete_blob(name)
+                # Snapshots that somebody took go along; else storage refuses for as long as there is one.
+                await self._container.delete_blob(name, delete_snapshots="include")
         except BlobNotFound:
             return
 
