@@ -10,8 +10,15 @@ import asyncio
 from typing import Protocol
 
 from inference.batch.account import Account
-from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, StorageUnavailable, UrlNotAllowed
-from inference.storage import BlobNotFound, BlobStore, BlobUnreadable, PreconditionFailed
+from inference.errors import (
+    ImageNotFound,
+    ImageTooLarge,
+    OriginRefused,
+    OriginUnavailable,
+    StorageUnavailable,
+    UrlNotAllowed,
+)
+from inference.storage import BlobForbidden, BlobNotFound, BlobStore, BlobUnreadable, PreconditionFailed
 
 
 class Fetches(Protocol):
@@ -53,6 +60,10 @@ class AccountFetcher:
         try:
             # One call, which is a transaction paid for each image: a byte more than wanted tells one that is too large.
             data = await store.read_range(name, 0, self._max_image_bytes + 1)
+        except BlobForbidden:
+            # Other blobs of the account were read a moment ago, for this batch. What a role's condition asks for, the
+            # tag of a malware scan, say, may come later; or never, and then the image may not hold up the others.
+            raise OriginUnavailable("The service's identity may not read the blob, or not yet.") from None
         except BlobUnreadable as exc:
             raise OriginRefused(f"The blob in the app's own storage account cannot be read: {exc}.") from None
         except BlobNotFound:

@@ -17,7 +17,7 @@ from azure.core.exceptions import (
 )
 
 from inference.errors import InferenceError, StorageForbidden, StorageUnavailable
-from inference.storage import BlobNotFound, BlobUnreadable, PreconditionFailed
+from inference.storage import BlobForbidden, BlobNotFound, BlobUnreadable, PreconditionFailed
 
 
 class ContainerNotFound(BlobNotFound):
@@ -39,6 +39,7 @@ class BlocksDiscarded(PreconditionFailed):
 #: Error codes of the service (header x-ms-error-code) that mean more than their status does.
 #: Source: learn.microsoft.com/rest/api/storageservices, pages {common-rest-api,blob-service,queue-service}-error-codes.
 _BY_ERROR_CODE: dict[str, type[Exception]] = {
+    "AuthorizationPermissionMismatch": BlobForbidden,
     "BlobAlreadyExists": PreconditionFailed,  # 409: the answer to If-None-Match: *
     "BlobArchived": BlobUnreadable,
     "BlobBeingRehydrated": BlobUnreadable,

@@ -6,8 +6,17 @@ import pytest
 
 from inference.batch.account import Account
 from inference.batch.account_images import AccountFetcher
-from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, StorageUnavailable, UrlNotAllowed
-from inference.storage import BlobUnreadable, PreconditionFailed
+from inference.errors import (
+    ImageNotFound,
+    ImageTooLarge,
+    InferenceError,
+    OriginRefused,
+    OriginUnavailable,
+    StorageForbidden,
+    StorageUnavailable,
+    UrlNotAllowed,
+)
+from inference.storage import BlobForbidden, BlobUnreadable, PreconditionFailed
 from tests.fakes import Call, FakeClock, FakeStorage
 
 BLOBS = "https://account.blob.core.windows.net"
@@ -85,6 +94,30 @@ async def test_a_blob_that_the_service_never_hands_out_is_refused_for_good() -> 
 
     with pytest.raises(OriginRefused, match="BlobArchived"):
         await fetcher.fetch(f"{BLOBS}/photos/cat.png")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (BlobForbidden("storage answered 403 (AuthorizationPermissionMismatch)"), OriginUnavailable),
+        (StorageForbidden("there is no Azure login to reach storage with"), StorageForbidden),
+    ],
+)
+async def test_a_blob_that_no_role_opens_is_charged_and_a_login_that_fails_is_not(
+    refusal: StorageForbidden, error: type[InferenceError]
+) -> None:
+    storage = FakeStorage(FakeClock())
+
+    def refuse(_call: Call) -> None:
+        raise refusal
+
+    storage.before_call = refuse
+
+    with pytest.raises(InferenceError) as raised:
+        await AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10).fetch(f"{BLOBS}/photos/cat.png")
+
+    assert type(raised.value) is error
+    assert raised.value.retryable
 
 
 async def test_an_image_is_one_call_to_storage() -> None:
