@@ -18,8 +18,16 @@ DEFAULT_CONNECTION = "AzureWebJobsStorage"
 #: The one spelling that the Python clients know.
 _DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
-#: Three more tries within a few seconds, as the .NET client's defaults; the Python client's first wait is 15 seconds.
-_RETRIES: Mapping[str, Any] = {"initial_backoff": 0, "increment_base": 1, "random_jitter_range": 1, "retry_total": 3}
+_OPTIONS: Mapping[str, Any] = {
+    # As the newest Azurite for Node 20 speaks. The Python client's own is newer, which an Azurite that somebody else
+    # started refuses at each call, unless told not to.
+    "api_version": "2025-11-05",
+    # Three more tries within a few seconds, as the .NET client's defaults; the Python client first waits 15 seconds.
+    "initial_backoff": 0,
+    "increment_base": 1,
+    "random_jitter_range": 1,
+    "retry_total": 3,
+}
 
 
 class StorageClients:
@@ -60,7 +68,7 @@ class StorageClients:
         if text is not None:
             try:
                 known = _DEVELOPMENT_STORAGE if is_development_storage(text) else text
-                return service.from_connection_string(known, **_RETRIES)
+                return service.from_connection_string(known, **_OPTIONS)
             except ValueError as error:  # its text never quotes the connection string
                 raise ConfigurationError(f"The app setting {connection} is no connection string: {error}") from None
         uri = self._setting(f"{connection}__{kind}ServiceUri")
@@ -72,7 +80,7 @@ class StorageClients:
                 f"Storage account connection string '{connection}' does not exist. "
                 "Make sure that it is a defined App Setting."
             )
-        return service(uri, credential=self._credential(connection), **_RETRIES)
+        return service(uri, credential=self._credential(connection), **_OPTIONS)
 
     def _credential(self, connection: str) -> AsyncTokenCredential:
         from azure.identity.aio import DefaultAzureCredential  # seldom used locally, and slow to import

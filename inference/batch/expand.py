@@ -104,6 +104,8 @@ class Expander(Struct, frozen=True):
             record = await self.records.find(batch_id)
             if record is None:  # storage refused to create what is not there
                 raise StorageUnavailable("The batch's record could not be created.")
+            if await self._is_ours(record, message, delivery):  # it was created, and the reply was lost
+                return record
         await check_same(record, message, source, self.settings.max_manifest_items)
         return record
 

@@ -63,7 +63,10 @@ async def _upload(submission: Submission, settings: StorageSettings, batch_id: s
             raise WrongCall("The message is too large for a queue; give its images a line each (JSON Lines).")
         stores = Stores(**{name.value: account.blobs(name) for name in ContainerName})
         records = Records(stores)
-        if record := await records.find(batch_id):
+        record = None
+        with suppress(StorageForbidden):
+            record = await records.find(batch_id)
+        if record is not None:
             # Raises BatchConflict when it has other content: who waits would be told of that one.
             source = await open_source(message, stores.manifests, Account(account.blob_endpoint, account.blobs))
             await check_same(record, message, source, BatchSettings().max_manifest_items)
@@ -75,7 +78,7 @@ async def _upload(submission: Submission, settings: StorageSettings, batch_id: s
 async def _ticket(records: Records, batch_id: str, *, is_needed: bool) -> AsyncIterator[None]:
     """Let the batch be known before its manifest is read, however long that takes; not when no message was sent.
 
-    As for a submission over HTTP. Rights that suffice for the queue alone suffice without it.
+    As for a submission over HTTP. Without it where the caller has rights on the queue alone, which suffice.
     """
     ticket = Ticket(batch_id=batch_id, digest=None, total=0, created_at=datetime.now(UTC).isoformat())
     is_mine = False

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from inference.errors import StorageForbidden
 from inference.settings import MAX_DELAY_SECONDS as MAX_DELAY_SECONDS
 
 #: The `if_match` of a write that must create the blob (HTTP `If-None-Match: *`).
@@ -38,6 +39,10 @@ class BlobUnreadable(BlobNotFound):
 
 class InvalidBlobName(BlobNotFound, ValueError):
     """No blob can have this name, so none has."""
+
+
+class BlobForbidden(StorageForbidden):
+    """Storage knows this service's identity, and no role of it allows this: to the account, container or blob."""
 
 
 class PreconditionFailed(Exception):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 
+from inference.batch import layout
 from inference.batch.layout import QueueName
 from inference.batch.selection import DeadLetterFilter
 from inference.errors import BatchConflict, ImageNotFound, OriginThrottled, OriginUnavailable, StorageUnavailable
+from inference.storage import PreconditionFailed
+from tests.fakes import Call
 from tests.flows.invariants import check_invariants
 from tests.flows.simulation import ACCOUNT_URL, Script, ScriptedScorer, Simulation, images, manifest, with_settings
 
@@ -275,6 +280,25 @@ async def test_a_prefix_with_other_images_under_it_by_now_is_other_content() -> 
     assert letter["code"] == "batch_conflict"
     with pytest.raises(BatchConflict):
         await sim.service.submit(orjson.dumps(message))
+
+
+async def test_a_prefix_that_grows_while_the_reply_to_the_record_is_lost_is_no_conflict_with_itself() -> None:
+    sim = Simulation()
+    store = sim.storage.blobs("photos")
+    await store.write("2026/a.jpg", b"-")
+    writes: list[asyncio.Task[str]] = []
+
+    def lose_reply(call: Call) -> None:
+        if call.method == "blobs.write" and call.name == layout.record("all"):
+            writes.append(asyncio.ensure_future(store.write("2026/b.jpg", b"-")))
+            raise PreconditionFailed("storage was asked again, and found what the first try had written")
+
+    sim.storage.after_call = lose_reply
+    await sim.run({"batch_id": "all", "manifest": f"{ACCOUNT_URL}/photos/2026/"})
+
+    assert [write.done() for write in writes] == [True]
+    assert sim.buried() == []
+    check_invariants(sim, "all", [f"{ACCOUNT_URL}/photos/2026/a.jpg"])
 
 
 async def test_a_redelivery_after_success_writes_nothing() -> None:

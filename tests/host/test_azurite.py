@@ -63,6 +63,25 @@ async def test_development_storage_is_azurite_on_its_own_ports_in_any_case(text:
         await clients.close()
 
 
+async def test_an_azurite_that_somebody_else_started_is_spoken_to_in_a_version_that_it_knows(
+    tmp_path: Path, azurite_executable: Path
+) -> None:
+    plain = tmp_path / "azurite"
+    plain.write_text(
+        '#!/bin/sh\nfor word; do shift; [ "$word" = --skipApiVersionCheck ] || set -- "$@" "$word"; done\n'
+        f'exec "{azurite_executable}" "$@"\n'
+    )
+    plain.chmod(0o755)
+
+    with Azurite(tmp_path / "data", executable=plain) as storage:
+        clients = StorageClients({"AzureWebJobsStorage": storage.connection_string})
+        try:
+            await clients.queue(None, "messages").create_queue()
+            await clients.container(None, "blobs").create_container()
+        finally:
+            await clients.close()
+
+
 def test_the_host_starts_azurite_for_development_storage_and_stops_it(
     app_dir: Path, tmp_path: Path, azurite_executable: Path
 ) -> None:

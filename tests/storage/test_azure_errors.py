@@ -15,7 +15,7 @@ from azure.identity.aio import ChainedTokenCredential, EnvironmentCredential
 from azure.storage.blob import StorageErrorCode
 
 from inference.errors import StorageForbidden, StorageUnavailable
-from inference.storage import BlobNotFound, BlobUnreadable, PreconditionFailed
+from inference.storage import BlobForbidden, BlobNotFound, BlobUnreadable, PreconditionFailed
 from inference.storage.azure.errors import (
     BlocksDiscarded,
     ContainerNotFound,
@@ -103,10 +103,12 @@ def test_every_exception_of_the_transport_means_unavailable(kind: type[Exception
         (412, "LeaseIdMissing", PreconditionFailed),
         (400, "InvalidBlockList", BlocksDiscarded),
         (400, "InvalidResourceName", BlobUnreadable),
+        (400, "OutOfRangeInput", BlobUnreadable),
+        (400, "RequestUrlFailedToParse", BlobUnreadable),
         (409, "BlobArchived", BlobUnreadable),
         (416, "InvalidRange", RangeNotSatisfiable),
         (403, "AuthenticationFailed", StorageForbidden),
-        (403, "AuthorizationPermissionMismatch", StorageForbidden),
+        (403, "AuthorizationPermissionMismatch", BlobForbidden),
         (401, "NoAuthenticationInformation", StorageForbidden),
         (409, "ContainerBeingDeleted", StorageUnavailable),
         (409, "QueueBeingDeleted", StorageUnavailable),

@@ -9,7 +9,7 @@ import base64
 import logging
 import re
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
@@ -17,12 +17,10 @@ from azure.storage.queue.aio import QueueServiceClient
 from inference.errors import SettingsError
 from inference.settings import StorageSettings
 from inference.storage.azure.blobs import AzureBlobStore
+from inference.storage.azure.login import Login
 from inference.storage.azure.queues import AzureMessageQueue
 from inference.storage.azure.retry import BackoffRetry
 from inference.storage.azure.transport import PooledTransport
-
-if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
 
 #: The newest service version that Azurite 3.35 speaks; pinned so that Azure and Azurite are asked the same.
 API_VERSION = "2025-11-05"
@@ -38,7 +36,7 @@ class AzureStorage:
         self,
         blob_service: BlobServiceClient | None,
         queue_service: QueueServiceClient | None,
-        credential: AsyncTokenCredential | None = None,
+        credential: Login | None = None,
     ) -> None:
         self._blob_service = blob_service
         self._queue_service = queue_service
@@ -134,7 +132,7 @@ def _service_uri(settings: StorageSettings, service: str) -> str:
     return f"https://{settings.account_name}.{service}.core.windows.net"
 
 
-def _credential(settings: StorageSettings) -> AsyncTokenCredential:
+def _credential(settings: StorageSettings) -> Login:
     """Return the identity as the Functions host chooses it.
 
     `credential=managedidentity` with `clientId` is a user-assigned identity; without them it is the system-assigned
@@ -144,10 +142,10 @@ def _credential(settings: StorageSettings) -> AsyncTokenCredential:
     from azure.identity import aio as identity  # half a second to import, and never needed with a connection string
 
     if settings.credential.casefold() == "managedidentity":
-        return identity.ManagedIdentityCredential(client_id=settings.client_id or None)
+        return Login(identity.ManagedIdentityCredential(client_id=settings.client_id or None))
     if settings.credential:
         raise SettingsError([f"AzureWebJobsStorage__credential: {settings.credential!r} is not managedidentity"])
-    return identity.DefaultAzureCredential(managed_identity_client_id=settings.client_id or None)
+    return Login(identity.DefaultAzureCredential(managed_identity_client_id=settings.client_id or None))
 
 
 def _check_key(connection_string: str) -> None:

@@ -17,7 +17,7 @@ from azure.core.exceptions import (
 )
 
 from inference.errors import InferenceError, StorageForbidden, StorageUnavailable
-from inference.storage import BlobNotFound, BlobUnreadable, PreconditionFailed
+from inference.storage import BlobForbidden, BlobNotFound, BlobUnreadable, PreconditionFailed
 
 
 class ContainerNotFound(BlobNotFound):
@@ -41,8 +41,9 @@ class BlocksDiscarded(PreconditionFailed):
 
 
 #: Error codes of the service (header x-ms-error-code) that mean more than their status does.
-#: Source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes and queue-service-error-codes.
+#: Source: learn.microsoft.com/rest/api/storageservices, pages {common-rest-api,blob-service,queue-service}-error-codes.
 _BY_ERROR_CODE: dict[str, type[Exception]] = {
+    "AuthorizationPermissionMismatch": BlobForbidden,
     "BlobAlreadyExists": PreconditionFailed,  # 409: the answer to If-None-Match: *
     "BlobArchived": BlobUnreadable,
     "BlobBeingRehydrated": BlobUnreadable,
@@ -53,8 +54,10 @@ _BY_ERROR_CODE: dict[str, type[Exception]] = {
     "InvalidResourceName": BlobUnreadable,
     "InvalidUri": BlobUnreadable,
     "MessageNotFound": MessageGone,
+    "OutOfRangeInput": BlobUnreadable,
     "PopReceiptMismatch": MessageGone,
     "QueueNotFound": QueueNotFound,
+    "RequestUrlFailedToParse": BlobUnreadable,
 }
 
 _BY_STATUS: dict[int, type[Exception]] = {

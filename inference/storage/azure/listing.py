@@ -40,10 +40,10 @@ async def list_blobs(container: ContainerClient, prefix: str) -> AsyncIterator[B
             return
         marker = ""
         for number, element in enumerate(_elements(page, {"Blob", "NextMarker"})):
-            if element.tag == "Blob":
+            if element.tag == "NextMarker":
+                marker = element.text or ""  # the last one: what a blob's metadata calls so comes before
+            elif element.find("Name") is not None:  # else it is metadata of that name
                 yield _read_blob(element)
-            else:
-                marker = element.text or ""
             if number % _ENTRIES_AT_ONCE == 0:
                 await asyncio.sleep(0)
         if not marker:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob.aio import ExponentialRetry
 
 from inference.storage.azure.errors import parse_retry_after
@@ -24,7 +25,8 @@ class BackoffRetry(ExponentialRetry):
     """Doubling back-off with jitter that honours Retry-After; the SDK's own starts at 15 s and ignores the header.
 
     What is tried again is the SDK's choice: 408, any 5xx but 501 and 505, and connections that fail or break. A write
-    can therefore be applied twice, or be refused with PreconditionFailed because its first try had succeeded.
+    can therefore be applied twice, or be refused with PreconditionFailed because its first try had succeeded. Not tried
+    again is a login that failed: it has its own tries.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,8 @@ class BackoffRetry(ExponentialRetry):
 
     def increment(self, settings: dict[str, Any], request: Any, response: Any = None, error: Any = None) -> bool:
         """Count the failed try; return whether there will be another."""
+        if isinstance(error, ClientAuthenticationError):
+            return False
         retry_after = parse_retry_after(response.headers.get("Retry-After")) if response is not None else None
         settings["retry_after"] = retry_after or 0.0
         if settings["retry_after"] > MAX_RETRY_AFTER_SECONDS:

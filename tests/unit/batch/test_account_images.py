@@ -6,8 +6,17 @@ import pytest
 
 from inference.batch.account import Account
 from inference.batch.account_images import AccountFetcher
-from inference.errors import ImageNotFound, ImageTooLarge, OriginRefused, StorageUnavailable, UrlNotAllowed
-from inference.storage import BlobUnreadable
+from inference.errors import (
+    ImageNotFound,
+    ImageTooLarge,
+    InferenceError,
+    OriginRefused,
+    OriginUnavailable,
+    StorageForbidden,
+    StorageUnavailable,
+    UrlNotAllowed,
+)
+from inference.storage import BlobForbidden, BlobUnreadable, PreconditionFailed
 from tests.fakes import Call, FakeClock, FakeStorage
 
 BLOBS = "https://account.blob.core.windows.net"
@@ -79,8 +88,7 @@ async def test_a_blob_that_the_service_never_hands_out_is_refused_for_good() -> 
     fetcher = AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10)
 
     def archived(call: Call) -> None:
-        if call.method == "blobs.read":
-            raise BlobUnreadable("storage answered 409 (BlobArchived)")
+        raise BlobUnreadable("storage answered 409 (BlobArchived)")
 
     storage.before_call = archived
 
@@ -88,14 +96,61 @@ async def test_a_blob_that_the_service_never_hands_out_is_refused_for_good() -> 
         await fetcher.fetch(f"{BLOBS}/photos/cat.png")
 
 
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (BlobForbidden("storage answered 403 (AuthorizationPermissionMismatch)"), OriginUnavailable),
+        (StorageForbidden("there is no Azure login to reach storage with"), StorageForbidden),
+    ],
+)
+async def test_a_blob_that_no_role_opens_is_charged_and_a_login_that_fails_is_not(
+    refusal: StorageForbidden, error: type[InferenceError]
+) -> None:
+    storage = FakeStorage(FakeClock())
+
+    def refuse(_call: Call) -> None:
+        raise refusal
+
+    storage.before_call = refuse
+
+    with pytest.raises(InferenceError) as raised:
+        await AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10).fetch(f"{BLOBS}/photos/cat.png")
+
+    assert type(raised.value) is error
+    assert raised.value.retryable
+
+
+async def test_an_image_is_one_call_to_storage() -> None:
+    storage = FakeStorage(FakeClock())
+    await storage.blobs("photos").write("cat.png", b"x" * 10)
+    storage.restart()
+
+    await AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10).fetch(f"{BLOBS}/photos/cat.png")
+
+    assert len(storage.calls) == 1
+
+
+async def test_an_image_that_is_written_while_it_is_read_is_read_again_later() -> None:
+    storage = FakeStorage(FakeClock())
+    await storage.blobs("photos").write("cat.png", b"pixels")
+
+    def written(_call: Call) -> None:
+        raise PreconditionFailed("storage answered 412 (ConditionNotMet)")
+
+    storage.before_call = written
+
+    with pytest.raises(StorageUnavailable):
+        await AccountFetcher(Web(), Account(BLOBS, storage.blobs), max_image_bytes=10).fetch(f"{BLOBS}/photos/cat.png")
+
+
 async def test_storage_that_does_not_answer_in_time_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = FakeStorage(FakeClock())
     store = storage.blobs("photos")
 
-    async def never(_name: str) -> None:
+    async def never(*_arguments: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(store, "properties", never)
+    monkeypatch.setattr(store, "read_range", never)
     fetcher = AccountFetcher(Web(), Account(BLOBS, lambda _container: store), max_image_bytes=10)
 
     with pytest.raises(StorageUnavailable):

@@ -102,7 +102,7 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_GET = do_POST = do_DELETE = _respond  # noqa: N815 -- the library's names
+        do_GET = do_POST = do_PUT = do_DELETE = _respond  # noqa: N815 -- the library's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the library's name
             pass

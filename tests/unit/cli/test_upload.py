@@ -115,6 +115,22 @@ def test_a_message_that_was_not_sent_leaves_no_batch_that_waits_for_it(
     assert account.blob_names("_submitted/unsent") == []
 
 
+def test_rights_on_the_queue_alone_suffice_for_a_message(
+    onnxfn: Program, service: Service, account: Account, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps({"images": ["https://h/1.png"]}))
+    for method in ("GET", "PUT"):
+        for blob in ("_batch/sender.json", "_submitted/sender.json"):
+            service.answer(f"{method} /blobs/manifests/{blob}", refusal(403, "AuthorizationPermissionMismatch"))
+    no_blobs = re.sub("BlobEndpoint=[^;]*", f"BlobEndpoint={service.url}/blobs", account.connection_string)
+
+    done = onnxfn("batch", "submit", str(path), "--storage", no_blobs, "--batch-id", "sender")
+
+    assert (done.code, done.err) == (0, "")
+    assert [message["batch_id"] for message in account.take_messages()] == ["sender"]
+
+
 def test_the_id_of_a_batch_with_other_content_is_refused_before_anything_waits_for_it(
     onnxfn: Program, account: Account, tmp_path: Path
 ) -> None:
