@@ -217,7 +217,8 @@ class HttpConnection(asyncio.Protocol):
         if hosts > 1 or (version == "1.1" and not hosts) or not is_host(host or ""):
             raise _Refused(400)  # RFC 9112, section 3.2
         target = normalize_target(self._target.decode("latin-1"), host)  # what is none is an error of the parser's too
-        sends_no_sooner = headers.get("expect", "").lower() == "100-continue"
+        # HTTP/1.0 has no reply before the reply (RFC 9110, section 10.1.1).
+        sends_no_sooner = headers.get("expect", "").lower() == "100-continue" and version != "1.0"
         body = RequestBody(self._body_limit_bytes, self._write_continue if sends_no_sooner else None)
         length = headers.get("content-length")
         body.announce(int(length or 0))

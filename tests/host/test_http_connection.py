@@ -202,6 +202,9 @@ async def test_who_asks_before_sending_a_body_is_told_to_go_on_only_where_it_is_
     refused = request("/refused", "Expect: 100-continue", "Content-Length: 2")
     assert statuses(await exchange(port, refused)) == [401]
 
+    old = request("/a", "Expect: 100-continue", "Content-Length: 2", version="1.0")
+    assert statuses(await exchange(port, old, b"a", b"b")) == [200]
+
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 async def test_a_status_without_a_body_is_sent_without_one(port: int, status: int) -> None:
