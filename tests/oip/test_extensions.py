@@ -96,10 +96,10 @@ class TestImages:
 
         assert output["shape"][0] == 1
 
-    def test_without_a_size_it_may_come_behind_its_length_too(self, server: Server) -> None:
-        reply = server.infer("image", self.request(server, 1), with_length(png(PIXELS)))
+    def test_without_a_size_it_may_come_behind_its_length_too(self, ours: Server) -> None:
+        reply = ours.infer("image", self.request(ours, 1), with_length(png(PIXELS)))
 
-        assert reply.outputs() == server.infer("image", self.request(server, 1), png(PIXELS)).outputs()
+        assert reply.outputs() == ours.infer("image", self.request(ours, 1), png(PIXELS)).outputs()
 
     def test_several_need_a_size(self, ours: Server) -> None:
         reply = ours.infer("image", self.request(ours, 2), 2 * with_length(png(PIXELS)))
