@@ -14,12 +14,15 @@ from msgspec import Struct
 
 from devhost import console
 from devhost.http_body import RequestBody
-from devhost.http_messages import Handler, Request, Response, origin_form
+from devhost.http_messages import Handler, Request, Response
 from devhost.http_replies import encode_response
+from devhost.http_targets import is_host, normalize_target
 
 #: KestrelServerLimits: MaxRequestLineSize and MaxRequestHeadersTotalSize.
 MAX_REQUEST_LINE_BYTES = 8 * 1024
 MAX_HEADERS_BYTES = 32 * 1024
+#: KestrelServerLimits.MaxRequestHeaderCount.
+MAX_HEADERS = 100
 
 #: Of HTTP/1; what comes over a plain connection in another is refused.
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -187,7 +190,7 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
         self._header_bytes += len(name) + len(value) + _PER_HEADER_BYTES
-        if self._header_bytes > MAX_HEADERS_BYTES:
+        if self._header_bytes > MAX_HEADERS_BYTES or len(self._headers) > MAX_HEADERS:
             raise _Refused(431)
 
     def on_headers_complete(self) -> None:
@@ -210,13 +213,15 @@ class HttpConnection(asyncio.Protocol):
         version = self._parser.get_http_version()
         if version not in _VERSIONS:
             raise _Refused(505)
-        if hosts > 1 or (version == "1.1" and not hosts):
+        host = headers.get("host")
+        if hosts > 1 or (version == "1.1" and not hosts) or not is_host(host or ""):
             raise _Refused(400)  # RFC 9112, section 3.2
-        sends_no_sooner = headers.get("expect", "").lower() == "100-continue"
+        target = normalize_target(self._target.decode("latin-1"), host)  # what is none is an error of the parser's too
+        # HTTP/1.0 has no reply before the reply (RFC 9110, section 10.1.1).
+        sends_no_sooner = headers.get("expect", "").lower() == "100-continue" and version != "1.0"
         body = RequestBody(self._body_limit_bytes, self._write_continue if sends_no_sooner else None)
         length = headers.get("content-length")
         body.announce(int(length or 0))
-        target = origin_form(self._target.decode("latin-1"))
         request = Request(method.decode(), target, headers, body.read, length is not None)
         self._waiting.append(_Exchange(request, body, version, self._parser.should_keep_alive()))
         self._body = body

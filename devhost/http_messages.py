@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct, field
 
@@ -17,7 +17,7 @@ class Request(Struct, eq=False, dict=True):
     """One request, whose body may be under way still."""
 
     method: str
-    #: As it was sent, percent-encoded: a path with its query.
+    #: Percent-encoded: a path, without dot segments, with its query.
     target: str
     #: Lower-case names; what was repeated is joined with commas.
     headers: Mapping[str, str]
@@ -66,11 +66,3 @@ def text_response(text: str, status: int = 200, content_type: str = "text/plain"
 def json_response(value: Any) -> Response:
     """Return `value` as JSON."""
     return text_response(json.dumps(value), content_type="application/json")
-
-
-def origin_form(target: str) -> str:
-    """Return the path and query of a request target, which may be a whole url (RFC 9112, section 3.2)."""
-    if target.startswith("/") or "://" not in target:
-        return target
-    parts = urlsplit(target)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -82,17 +82,19 @@ class FunctionsHandler:
 def presented_key(request: Request) -> str | None:
     """Return the key of a request: the header x-functions-key first, then `?code=`."""
     key = request.headers.get("x-functions-key")
-    return key or next((value for name, value in request.query if name == "code" and value), None)
+    return key or next((value for name, value in request.query if name.lower() == "code" and value), None)
 
 
 def make_occasion(request: Request, match: Match, body: bytes) -> Occasion:
     """Make the trigger value of a request, as GrpcMessageConversionExtensions.ToRpcHttp does.
 
     Header names are lower-case; a repeated header or query parameter is joined with commas; an empty query parameter is
-    left out.
+    left out. Query parameters that differ in case are one, as it was first written.
     """
     query: dict[str, str] = {}
-    for name, value in request.query:
+    names: dict[str, str] = {}
+    for written, value in request.query:
+        name = names.setdefault(written.lower(), written)
         if value:
             query[name] = f"{query[name]},{value}" if name in query else value
     data = {

@@ -36,6 +36,9 @@ def _page_response(page: Page, request: Request) -> Response:
     headers = {
         "cache-control": "no-cache",
         "content-security-policy": page.policy,
+        # With 304 too, whose headers a cache between takes over (RFC 9111, section 3.2): azure.functions calls a reply
+        # without a type plain text.
+        "content-type": "text/html; charset=utf-8",
         "cross-origin-opener-policy": "same-origin",
         "etag": page.etag,
         "referrer-policy": "no-referrer",
@@ -43,4 +46,4 @@ def _page_response(page: Page, request: Request) -> Response:
     }
     if page.etag in request.headers.get("if-none-match", ""):
         return Response(304, headers=headers)
-    return Response(200, page.html, {"content-type": "text/html; charset=utf-8", **headers})
+    return Response(200, page.html, headers)

@@ -71,7 +71,8 @@ class ScriptSession(ModelSession):
         except UnicodeDecodeError:
             raise InvalidText("The body is not UTF-8, which is what run() is given.") from None
         if self._takes_headers:
-            arguments[_HEADERS_PARAMETER] = dict(headers or {})
+            # Written as Azure ML's server writes them (Content-Type), and found under no other name there.
+            arguments[_HEADERS_PARAMETER] = {name.title(): value for name, value in (headers or {}).items()}
         value = self._call(arguments)
         try:
             return orjson.dumps(value, default=_plain, option=_JSON_OPTIONS)

@@ -61,7 +61,7 @@ def keys(host: HostProcess) -> dict[str, str | None]:
     }
 
 
-@pytest.mark.parametrize("place", ["header", "query"])
+@pytest.mark.parametrize("place", ["header", "code", "Code"])
 @pytest.mark.parametrize(
     ("route", "key", "status"),
     [
@@ -90,7 +90,7 @@ async def test_a_key_opens_a_function_by_its_level(
 ) -> None:
     value = keys[key]
     headers = {"x-functions-key": value} if value and place == "header" else {}
-    params = {"code": value} if value and place == "query" else {}
+    params = {place: value} if value and place != "header" else {}
 
     async with client.get(f"{host.url}/api/{route}", headers=headers, params=params) as response:
         assert (response.status, await response.text()) == (status, "ok" if status == 200 else "")

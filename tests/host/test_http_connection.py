@@ -137,13 +137,22 @@ async def test_pipelined_requests_are_answered_in_order_while_the_first_one_wait
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
         (b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n", 400),
+        *(
+            (b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 400)
+            for host in (b"a b", b"a/b", b"u@a", b"a:", b"a:x", b"[::1")
+        ),
+        (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /a%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: \xff\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 7000 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: %b\r\n" % (b"a" * 500) * 70 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 100 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 50_000, 431),  # and on, without an end
     ],
 )
@@ -193,6 +202,9 @@ async def test_who_asks_before_sending_a_body_is_told_to_go_on_only_where_it_is_
     refused = request("/refused", "Expect: 100-continue", "Content-Length: 2")
     assert statuses(await exchange(port, refused)) == [401]
 
+    old = request("/a", "Expect: 100-continue", "Content-Length: 2", version="1.0")
+    assert statuses(await exchange(port, old, b"a", b"b")) == [200]
+
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 async def test_a_status_without_a_body_is_sent_without_one(port: int, status: int) -> None:
@@ -223,9 +235,14 @@ async def test_http_1_0_is_closed_unless_it_asks_otherwise(port: int) -> None:
     ("target", "path", "query"),
     [
         ("/a%20b/?x=1&x=&y=%26", "/a b/", [("x", "1"), ("x", ""), ("y", "&")]),
-        ("http://other.example/a?b=c", "/a", [("b", "c")]),
-        ("http://other.example", "/", []),
+        ("http://localhost/a?b=c", "/a", [("b", "c")]),
+        ("http://LOCALHOST:80", "/", []),
         ("*", "*", []),
+        ("/../a/./b/../c?x=/../y", "/a/c", [("x", "/../y")]),
+        ("/a/%2E./b/%2e", "/b/", []),
+        ("/a/..", "/", []),
+        ("/a//../.b/c..", "/a/.b/c..", []),
+        ("/a/..%2Fb", "/a/../b", []),
     ],
 )
 async def test_every_form_of_a_target_is_understood(
@@ -234,6 +251,15 @@ async def test_every_form_of_a_target_is_understood(
     await exchange(port, request(target, LAST, method="OPTIONS"))
 
     assert (answers.seen[0].path, answers.seen[0].query) == (path, query)
+
+
+@pytest.mark.parametrize("host", ["", "a.b:1", "[::1]:7071", "127.0.0.1", "a_b-c~1"])
+async def test_every_form_of_a_host_is_understood(port: int, host: str) -> None:
+    assert statuses(await exchange(port, f"GET / HTTP/1.1\r\nHost: {host}\r\n{LAST}\r\n\r\n".encode())) == [200]
+
+
+async def test_as_many_headers_as_kestrel_takes_are_taken(port: int) -> None:
+    assert statuses(await exchange(port, request("/a", LAST, *["X: 1"] * 98))) == [200]
 
 
 async def test_repeated_headers_are_joined_and_names_are_lower_case(port: int, answers: Answers) -> None:

@@ -96,6 +96,16 @@ class TestImages:
 
         assert output["shape"][0] == 1
 
+    def test_without_a_size_it_may_come_behind_its_length_too(self, ours: Server) -> None:
+        reply = ours.infer("image", self.request(ours, 1), with_length(png(PIXELS)))
+
+        assert reply.outputs() == ours.infer("image", self.request(ours, 1), png(PIXELS)).outputs()
+
+    def test_several_need_a_size(self, ours: Server) -> None:
+        reply = ours.infer("image", self.request(ours, 2), 2 * with_length(png(PIXELS)))
+
+        assert (reply.status, reply.json()["code"]) == (400, "invalid_request")
+
     def test_in_json_an_image_is_base64(self, ours: Server) -> None:
         request = self.request(ours, 1, data=[base64.b64encode(png(PIXELS)).decode()])
 

@@ -193,6 +193,19 @@ class TestSumAndDifference:
 
         assert values_of(outputs[difference]) == [value - 3 for value in self.left]
 
+    def test_a_size_that_the_shape_tells_may_be_left_out(self, ours: Server) -> None:
+        total, _ = self.outputs(ours)
+        request = self.request(ours)
+        for tensor in request["inputs"]:
+            del tensor["data"]
+        parts = [np.array(values, "<i4").tobytes() for values in (self.left, self.right)]
+
+        reply = ours.infer("add", request, *parts)
+
+        assert values_of(reply.outputs()[total]) == [value + 3 for value in self.left]
+        for wrong in (parts[:1], [*parts, bytes(1)], [parts[0], parts[1][:-1]]):
+            assert ours.infer("add", request, *wrong).status == 400
+
     def test_the_callers_id_comes_back(self, server: Server) -> None:
         reply = server.infer("add", self.request(server, id="call-7 ü")).json()
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import BYTES, DTYPES, is_datatype
-from inference.http.oip.tensors import Tensor, read_binary, read_json
+from inference.http.oip.tensors import LENGTH, Tensor, read_binary, read_json
 from inference.schema import Misfit, measure_json, read
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -141,9 +141,12 @@ def _read_inputs(declared: Sequence[_Input], binary: memoryview, model: str) -> 
             if size is not None:
                 raise InvalidRequest(f"Input {each.name} has both data and binary_data_size.")
             values: Any = read_json(each.name, each.data, each.datatype, shape)
-        elif size is None and len(declared) == 1 and binary:
-            values, binary = _read_rest(each, binary, shape), binary[:0]
+        elif size is None and each.datatype == BYTES and len(declared) == 1 and binary:
+            values, binary = [_read_only_element(each, binary, shape)], binary[:0]
         else:
+            if size is None and each.datatype != BYTES and binary:
+                # OpenVINO Model Server's clients leave it out where the shape tells it.
+                size = math.prod(shape) * DTYPES[each.datatype].itemsize
             if size is None:
                 raise InvalidRequest(f"Input {each.name} has neither data nor binary_data_size.")
             if size > len(binary):
@@ -155,13 +158,15 @@ def _read_inputs(declared: Sequence[_Input], binary: memoryview, model: str) -> 
     return list(tensors.values())
 
 
-def _read_rest(declared: _Input, binary: memoryview, shape: tuple[int, ...]) -> Any:
-    """Read the only input without a size, as OpenVINO Model Server does: BYTES are then one element, bare."""
-    if declared.datatype in DTYPES:
-        return read_binary(declared.name, binary, declared.datatype, shape)
+def _read_only_element(declared: _Input, binary: memoryview, shape: tuple[int, ...]) -> memoryview:
+    """Return the element of the only input, which has no size: bare, or behind its length.
+
+    OpenVINO Model Server documents both. No image, and no text that anyone writes, begins with its own length.
+    """
     if math.prod(shape) != 1:
         raise InvalidRequest(f"Input {declared.name}: {BYTES} without binary_data_size are one element.")
-    return [binary]
+    rest = binary[LENGTH.size :]
+    return rest if bytes(binary[: LENGTH.size]) == LENGTH.pack(len(rest)) else binary
 
 
 def _read_output(declared: _Output, is_binary: bool) -> RequestedOutput:

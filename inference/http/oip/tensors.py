@@ -19,7 +19,7 @@ from inference.errors import InvalidRequest, PayloadTooLarge
 from inference.http.oip.datatypes import BYTES, DTYPES, FP16
 
 #: A BYTES element's length stands before it.
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
 
 #: Elements of one BYTES input: an element of no bytes takes four of the body, and two hundred here.
 MAX_ELEMENTS = 1_000_000
@@ -100,10 +100,10 @@ def _read_elements(name: str, data: memoryview, count: int, shape: Sequence[int]
     while offset < len(data):
         if len(elements) == count:
             raise InvalidRequest(f"Input {name}: more elements than fill the shape {list(shape)}.")
-        start = offset + _LENGTH.size
+        start = offset + LENGTH.size
         if start > len(data):
             raise InvalidRequest(f"Input {name}: its binary data ends within an element's length.")
-        offset = start + _LENGTH.unpack_from(data, offset)[0]
+        offset = start + LENGTH.unpack_from(data, offset)[0]
         if offset > len(data):
             raise InvalidRequest(f"Input {name}: its binary data ends within an element.")
         elements.append(data[start:offset])
@@ -150,5 +150,5 @@ def write_binary(array: NDArray[Any]) -> bytes | memoryview:
     """Return the array little-endian, in reading order; a view of it where it lies so."""
     if array.dtype.kind == "O":
         encoded = [str(element).encode() for element in array.reshape(-1)]
-        return b"".join(part for element in encoded for part in (_LENGTH.pack(len(element)), element))
+        return b"".join(part for element in encoded for part in (LENGTH.pack(len(element)), element))
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data

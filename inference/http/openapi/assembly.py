@@ -30,8 +30,8 @@ _TAGS = {
 }
 _DESCRIPTION = (
     "Scores images with ONNX models: one now over HTTP, or millions from a manifest. Every error has the shape of the"
-    " schema `Error`, and every reply carries `x-request-id`. A missing key (401) and a route that does not exist"
-    " (404) are answered by the Functions host itself, without a body of ours."
+    " schema `Error`, and every reply carries `x-request-id`. A missing key (401), a route that does not exist (404),"
+    " a url and headers that are too long (414, 431) are answered by the Functions host itself, without a body of ours."
 )
 
 
@@ -55,11 +55,7 @@ def document(version: str, base_url: str) -> dict[str, Any]:
                 **_error_schemas(),
             },
             "headers": _headers(),
-            "responses": {
-                "KeyRefused": {
-                    "description": "The key is missing or wrong. The Functions host answers, without a body."
-                }
-            },
+            "responses": failures.of_the_host(),
             "securitySchemes": {
                 "functionKey": {
                     "type": "apiKey",

@@ -7,7 +7,7 @@ tree.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -31,6 +31,21 @@ _OF_THE_EDGE = (
     (503, "misconfigured", "The service is not configured correctly; its log says why.", False),
 )
 
+#: What the Functions host answers, without a body: status, name, sentence.
+_OF_THE_HOST = (
+    (401, "KeyRefused", "The key is missing or wrong."),
+    (414, "TargetTooLong", "The url, percent-encoded, is longer than 8 KiB."),
+    (431, "HeadersTooLong", "The headers are longer than 32 KiB, or more than 100."),
+)
+
+
+def of_the_host() -> dict[str, Any]:
+    """Return the response objects of what the Functions host answers, by name."""
+    return {
+        name: {"description": f"{sentence} The Functions host answers, without a body."}
+        for _, name, sentence in _OF_THE_HOST
+    }
+
 
 def codes() -> list[dict[str, Any]]:
     """Return every code with its status, its sentence and whether trying again can help, by status."""
@@ -50,8 +65,8 @@ def codes() -> list[dict[str, Any]]:
     return sorted(table, key=lambda row: (row["status"], row["code"]))
 
 
-def responses(raises: Iterable[type[InferenceError]], *, has_key: bool) -> dict[str, Any]:
-    """Return the response objects of these errors, one for each status."""
+def responses(raises: Iterable[type[InferenceError]], host: Container[int]) -> dict[str, Any]:
+    """Return the response objects of these errors, one for each status, and those of the host's that are in `host`."""
     sentences: dict[int, dict[str, str]] = defaultdict(dict)
     for status, code, sentence, _ in _OF_THE_EDGE:
         sentences[status][code] = sentence
@@ -60,9 +75,8 @@ def responses(raises: Iterable[type[InferenceError]], *, has_key: bool) -> dict[
     for error in kinds:
         sentences[status_of(error)][error.code] = _sentence(error)
     found = {str(status): _response(status, by_code) for status, by_code in sentences.items()}
-    if has_key:
-        found["401"] = {"$ref": "#/components/responses/KeyRefused"}
-    return found
+    refused = {str(status): name for status, name, _ in _OF_THE_HOST if status in host}
+    return found | {status: {"$ref": f"#/components/responses/{name}"} for status, name in refused.items()}
 
 
 def _response(status: int, by_code: dict[str, str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Operation(Struct, frozen=True):
         described: Json = {"operationId": self.id, "tags": [self.tag], "summary": self.summary}
         if self.description:
             described["description"] = self.description
-        parameters = [*(path_parameter(name) for name in _names_in(self.path)), *self.parameters]
+        parameters = self._parameters()
         if parameters:
             described["parameters"] = parameters
         if self.body is not None:
@@ -53,12 +53,21 @@ class Operation(Struct, frozen=True):
         described["security"] = [] if self.is_anonymous else [{key: []}]
         return described
 
+    def _parameters(self) -> list[Json]:
+        return [*(path_parameter(name) for name in _names_in(self.path)), *self.parameters]
+
+    def _host_statuses(self) -> set[int]:
+        """What the Functions host may answer: without a key, and to values that make a url or headers too long."""
+        places = {parameter["in"] for parameter in self._parameters()}
+        statuses = {414 if place in ("path", "query") else 431 for place in places}
+        return statuses if self.is_anonymous else statuses | {401}
+
     def _responses(self) -> Json:
         responses = {
             str(status): {**reply, "headers": {**failures.REQUEST_ID_HEADER, **reply.get("headers", {})}}
             for status, reply in self.replies.items()
         }
-        for status, response in failures.responses(self.raises, has_key=not self.is_anonymous).items():
+        for status, response in failures.responses(self.raises, self._host_statuses()).items():
             responses.setdefault(status, response)
         return dict(sorted(responses.items()))
 

@@ -249,7 +249,8 @@ def test_every_error_reply_has_the_one_shape_and_codes_of_its_status() -> None:
 def test_scoring_can_answer_with_each_status_that_the_contract_names() -> None:
     responses = DOCUMENT["paths"]["/models/{model}/score"]["post"]["responses"]
 
-    assert {*responses} == {"200", "400", "401", "404", "413", "415", "422", "424", "429", "500", "503", "504"}
+    statuses = {"200", "400", "401", "404", "413", "415", "422", "424", "429", "500", "503", "504"}
+    assert {*responses} == statuses | {"414"}  # which the host answers
 
 
 @pytest.mark.parametrize("page", ["/docs", "/ui"])
@@ -267,6 +268,13 @@ def test_a_key_is_asked_for_in_a_header_and_its_absence_is_a_401() -> None:
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "x-functions-key")
     for _, _, operation in operations():
         assert ("401" in operation["responses"]) == bool(operation["security"])
+
+
+def test_values_that_make_a_url_or_headers_too_long_are_refused_by_the_host() -> None:
+    for _, _, operation in operations():
+        places = {parameter["in"] for parameter in operation.get("parameters", ())}
+        assert ("414" in operation["responses"]) == bool(places & {"path", "query"})
+        assert ("431" in operation["responses"]) == ("header" in places)
 
 
 def test_links_lead_from_submission_to_status_results_and_replay() -> None:

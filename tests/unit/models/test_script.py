@@ -220,8 +220,8 @@ def test_run_gets_the_body_as_text_and_the_headers_if_it_asks_for_them(tmp_path:
     source = script("return [data, request_headers]", signature="data, request_headers")
     session = load(publish(tmp_path, source))
 
-    answer = orjson.loads(session.run_script("\ufeff{屋根}".encode(), {"x-request-id": "a"}))
-    assert answer == ["{屋根}", {"x-request-id": "a"}]
+    answer = orjson.loads(session.run_script("\ufeff{屋根}".encode(), {"x-ms-client-request-id": "a"}))
+    assert answer == ["{屋根}", {"X-Ms-Client-Request-Id": "a"}]
     with pytest.raises(InvalidText):
         session.run_script(b"\xff")
 
