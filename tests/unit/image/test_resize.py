@@ -86,6 +86,35 @@ def test_of_a_very_long_picture_only_the_window_is_made(interpolation: Interpola
     assert (pixels == pixels[0]).all()
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("source", "size"), [((280, 367), (83, 109)), ((500, 375), (683, 512)), ((1000, 90), (2844, 256))]
+)
+def test_a_small_window_of_a_photo_is_exact_too(
+    interpolation: Interpolation, source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    image = picture(*source)
+    left, top = (size[0] - 32) // 2, (size[1] - 32) // 2
+    window = left, top, left + 32, top + 32
+
+    expected = plain(image, size, interpolation, window)
+
+    assert np.array_equal(resize(image, size, interpolation, window, exact=True), expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_part_is_resized_in_the_order_of_the_whole(interpolation: Interpolation) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (1993, 8, 3), np.uint8)
+    size = 180, 44_842  # sideways first; were the window all that there is, its rows would be
+    window = 0, 22_319, 180, 22_523
+
+    expected = plain(Image.fromarray(noise), size, interpolation, window)
+
+    difference = np.abs(resize(noise, size, interpolation, window, exact=True).astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= SHARE
+
+
 def test_threads_resize_at_once() -> None:
     pictures = [picture(300 + 7 * n, 200, n) for n in range(8)]
     expected = [resize(each, (224, 224), "bilinear") for each in pictures]
