@@ -10,13 +10,14 @@ from importlib import import_module
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
 from inference.image.avif import check_frames
 from inference.image.bombs import BoundedReads, check_claims, check_parts, check_runs, check_tiles
 from inference.image.formats import identify
-from inference.image.pixels import to_rgb
+from inference.image.layouts import check_layout
+from inference.image.pixels import on_white, to_rgb
 from inference.image.quiet import silence_libtiff, silence_pillow
 from inference.image.scans import check_scans
 from inference.settings import ImageSettings
@@ -96,6 +97,7 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
             elif name == "TIFF":
                 check_tiles(data, settings.max_image_pixels)
                 check_claims(data, settings.max_image_pixels)
+                check_layout(image)
             elif name == "BMP" and any(tile.codec_name == "bmp_rle" for tile in image.tile):
                 check_runs(image.size)
             return _load(image, name, data, target)
@@ -125,13 +127,22 @@ def _check_size(size: tuple[int, int], settings: ImageSettings) -> None:
         raise InvalidImage("The image has no pixels.")
 
 
-def _load(image: Image.Image, name: str, data: bytes, target: tuple[int, int] | None) -> DecodedImage:
+def _load(image: ImageFile.ImageFile, name: str, data: bytes, target: tuple[int, int] | None) -> DecodedImage:
+    if name == "AVIF":
+        # Its own boxes alone turn it (irot, imir), of which Pillow makes EXIF; without one it would believe XMP.
+        image.info.pop("xmp", None)
     size = image.size
+    # A GIF's frame may be smaller than its screen.
+    drawn = image.tile[0].extents if name == "GIF" else None
     reduced_by = _reduce(image, target) if target is not None and name == "JPEG" else 1
     image.load()
-    # Only now: a PNG may tell its orientation after its pixels, and Pillow has turned a TIFF while loading.
+    # Only now: a PNG may tell its orientation after its pixels, and Pillow has turned a TIFF while loading, the size of
+    # which it had told before if the tag says so, and not if XMP does.
     orientation = _read_orientation(image)
+    size = image.size if name == "TIFF" else size
     upright = to_rgb(image, data[_PNG_DEPTH_OFFSET] if name == "PNG" else None)
+    if drawn is not None:
+        upright = on_white(upright, drawn)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     width, height = _turned(size, orientation)

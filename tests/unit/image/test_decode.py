@@ -92,6 +92,26 @@ def test_a_png_that_tells_its_orientation_after_its_pixels_is_turned() -> None:
     assert_shows(data[:-12] + late + data[-12:], upright)
 
 
+def xmp(orientation: int) -> bytes:
+    return b'<rdf:Description tiff:Orientation="%d"/>' % orientation
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_that_is_turned_by_xmp_alone_has_the_size_of_its_pixels(compression: str | None) -> None:
+    stored = np.ascontiguousarray(STORED[6](make_picture()))
+
+    assert_shows(encode(stored, "TIFF", tiffinfo={700: xmp(6)}, compression=compression), make_picture())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_an_avif_is_turned_by_its_boxes_alone() -> None:
+    options = {"quality": 100, "subsampling": "4:4:4", "xmp": xmp(6)}
+    stored = np.ascontiguousarray(STORED[8](make_picture()))
+
+    assert_shows(encode(make_picture(), "AVIF", **options), make_picture(), tolerance=6)
+    assert_shows(encode(stored, "AVIF", exif=exif(8), **options), make_picture(), tolerance=6)
+
+
 @pytest.mark.parametrize(
     "broken",
     [b"", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"],
