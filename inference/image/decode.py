@@ -49,6 +49,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+#: Those whose upright left, or top, is where what is stored ends, at the right or below.
+_FROM_RIGHT, _FROM_BELOW = frozenset({2, 3, 6, 7}), frozenset({3, 4, 7, 8})
 
 
 class DecodedImage(Struct, frozen=True, eq=False):
@@ -61,8 +63,10 @@ class DecodedImage(Struct, frozen=True, eq=False):
     height: int
     #: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
     format: str
-    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `picture` lies at (x, y) * reduced_by in the full image.
+    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `picture` lies at origin + (x, y) * reduced_by in the image.
     reduced_by: int = 1
+    #: Left of the image and above it by what the last pixels that are stored reach beyond it, where these come first.
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
@@ -146,7 +150,9 @@ def _load(image: ImageFile.ImageFile, name: str, data: bytes, target: tuple[int,
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     width, height = _turned(size, orientation)
-    return DecodedImage(upright, width, height, name, reduced_by)
+    beyond = width - upright.width * reduced_by, height - upright.height * reduced_by
+    origin = (beyond[0] if orientation in _FROM_RIGHT else 0, beyond[1] if orientation in _FROM_BELOW else 0)
+    return DecodedImage(upright, width, height, name, reduced_by, origin)
 
 
 def _reduce(image: Image.Image, target: tuple[int, int]) -> int:

@@ -301,6 +301,27 @@ def test_the_target_is_meant_for_the_upright_picture() -> None:
     assert decoded.rgb.shape == (25, 200, 3)
 
 
+@pytest.mark.parametrize("orientation", STORED)
+def test_what_is_decoded_smaller_lies_where_its_origin_says(orientation: int) -> None:
+    # Neither side is a multiple of 8: the last pixels of what is stored are parts of one.
+    upright = np.full((603, 803, 3), 255, np.uint8)
+    upright[96:-96, 96:-96] = 0
+    stored = np.ascontiguousarray(STORED[orientation](upright))
+
+    decoded = decode(encode(stored, "JPEG", exif=exif(orientation), quality=100), LIMITS, target=(50, 37))
+
+    assert decoded.reduced_by == 8
+    # By how bright an edge's pixel is, the square begins and ends 96 pixels from the image's edges.
+    for line, length, begin in (
+        (decoded.rgb[38], 803, decoded.origin[0]),
+        (decoded.rgb[:, 50], 603, decoded.origin[1]),
+    ):
+        white = line[:, 0] / 255 * 8
+        half = len(white) // 2
+        assert begin + white[:half].sum() == pytest.approx(96, abs=0.5)
+        assert begin + 8 * len(white) - white[half:].sum() == pytest.approx(length - 96, abs=0.5)
+
+
 def test_only_a_jpeg_is_decoded_smaller() -> None:
     decoded = decode(encode(make_smooth(800, 600), "PNG"), LIMITS, target=(10, 10))
 
