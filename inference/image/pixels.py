@@ -30,7 +30,7 @@ def to_rgb(image: Image.Image, png_depth: int | None = None) -> Image.Image:
         return _from_deep_grey(image).convert("RGB")
     if image.mode not in _DIRECT_MODES | _ALPHA_MODES:
         raise UnsupportedImage(f"Images in the colour space {image.mode} are not supported.")
-    if image.has_transparency_data:
+    if image.has_transparency_data and not _has_unused_alpha(image):
         return _blend(_with_alpha(image, png_depth or 8))
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -42,6 +42,11 @@ def on_white(image: Image.Image, drawn: tuple[int, int, int, int]) -> Image.Imag
     paper = Image.new("RGB", image.size, _WHITE)
     paper.paste(image.crop(drawn), drawn)
     return paper
+
+
+def _has_unused_alpha(image: Image.Image) -> bool:
+    """Tell whether it is a BMP whose alpha is 0 everywhere: many programs write it so and mean nothing by it."""
+    return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def _with_alpha(image: Image.Image, png_depth: int) -> Image.Image:

@@ -92,3 +92,11 @@ def gif(screen: tuple[int, int], frame: tuple[int, int, int, int], indices: list
     stream = bits.to_bytes((2 * len(indices) + 1) * 3 // 8 + 1, "little")
     head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x81, 0, 0) + bytes(palette)
     return head + b"," + struct.pack("<HHHHB", *frame, 0) + bytes([2, len(stream)]) + stream + b"\0;"
+
+
+def bmp_with_alpha(*pixels: tuple[int, int, int, int]) -> bytes:
+    """Return a BMP of one row, whose header (version 4) says where red, green, blue and alpha are."""
+    samples = b"".join(bytes((blue, green, red, alpha)) for red, green, blue, alpha in pixels)
+    head = struct.pack("<IiiHHIIiiII", 108, len(pixels), 1, 1, 32, 3, len(samples), 0, 0, 0, 0)
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    return b"BM" + struct.pack("<IHHI", 122 + len(samples), 0, 0, 122) + head + masks + bytes(52) + samples

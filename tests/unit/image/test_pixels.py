@@ -19,6 +19,7 @@ from tests.unit.image.files import (
     PALETTE,
     RGB,
     RGB_ALPHA,
+    bmp_with_alpha,
     encode,
     gif,
     png,
@@ -223,6 +224,11 @@ def test_the_transparent_colour_of_a_gif_is_white() -> None:
     image.putpixel((0, 0), 0)
 
     assert pixels(encode(image, "GIF", transparency=0)) == [WHITE, RED]
+
+
+def test_the_alpha_of_a_bmp_counts_where_it_is_used() -> None:
+    assert pixels(bmp_with_alpha((255, 0, 0, 0), (10, 20, 30, 0))) == [RED, [10, 20, 30]]
+    assert pixels(bmp_with_alpha((255, 0, 0, 255), (10, 20, 30, 0))) == [RED, WHITE]
 
 
 def test_what_a_gif_does_not_draw_is_white() -> None:
