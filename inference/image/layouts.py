@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from PIL import ImageFile
+from PIL import ImageFile, ImagePalette
 
 from inference.errors import UnsupportedImage
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _FILL_ORDER, _PLANAR, _SUBSAMPLING = 258, 262, 266, 284, 530
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _FILL_ORDER, _PLANAR, _COLOURS, _SUBSAMPLING = 258, 262, 266, 284, 320, 530
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _YCBCR = 0, 1, 6
 _IN_PLANES: Final = 2
 _LOW_BIT_FIRST: Final = 2
@@ -23,9 +23,14 @@ _NATIVE: Final = {"F;32BF": "F;32NF", "I;16BS": "I;16NS", "I;32BS": "I;32NS"}
 
 def check_layout(image: ImageFile.ImageFile) -> None:
     """Have a TIFF that is not loaded yet read as it is written. Raises UnsupportedImage where Pillow cannot."""
+    tags = getattr(image, "tag_v2", {})
+    colours = tags.get(_COLOURS, ())
+    if image.mode in {"P", "PA"} and max(colours) < 256:
+        # Of 16 bits by the specification, but some programs write 8; libtiff tells it in this way.
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
     tile = image.tile[0]
     if tile.codec_name != "libtiff":
-        _check_uncompressed(getattr(image, "tag_v2", {}))
+        _check_uncompressed(tags)
     elif isinstance(tile.args, tuple) and tile.args[0] in _NATIVE:
         image.tile = [tile._replace(args=(_NATIVE[tile.args[0]], *tile.args[1:]))]
 

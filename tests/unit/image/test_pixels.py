@@ -173,6 +173,18 @@ def test_a_palette_is_looked_up() -> None:
     assert pixels(png(2, 1, PALETTE, [b"\x40"], palette)) == [RED, [0, 255, 0]]
 
 
+def test_a_palette_of_a_tiff_may_have_8_bits_in_place_of_16() -> None:
+    image = Image.new("P", (1, 1), 1)
+    image.putpalette([*BLACK, 255, 128, 7] + [*BLACK] * 254)
+    data = encode(image, "TIFF")
+    reds, greens, blues = (struct.pack("<256H", 0, value, *[0] * 254) for value in (0xFF00, 0x8000, 0x0700))
+    assert reds + greens + blues in data
+
+    of_8_bits = data.replace(reds + greens + blues, b"".join(each[1:] + b"\0" for each in (reds, greens, blues)))
+
+    assert pixels(data) == pixels(of_8_bits) == [[255, 128, 7]]
+
+
 @pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])
 def test_alpha_is_composited_on_white(format_: str) -> None:
     rgba = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [255, 0, 0, 128], [10, 20, 30, 51]]], np.uint8)
