@@ -2,8 +2,8 @@
 
 There are two ways to the same pixels. Pillow's own is exact by definition. fast_image_resize (by way of cykooz_resizer)
 computes the same filters with SIMD in a sixth to a tenth of the time; its weights have 16 bits where Pillow's have 32,
-so that a few values in a thousand are rounded to the next level. It refuses to decide what goes where:
-`inference.models.geometry` does.
+so that a few values in a thousand are rounded to the next level, and more at sizes in a ratio that makes many lie
+midway. It refuses to decide what goes where: `inference.models.geometry` does.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def resize(
 ) -> NDArray[np.uint8]:
     """Return what `window` (left, top, right, bottom; default: all) shows of the pixels at `size` (width, height).
 
-    Height x width x 3. `exact` gives Pillow's pixels, else some differ by one of 255 levels.
+    Height x width x 3. `exact` gives Pillow's pixels, else some differ by one or two of 255 levels.
     """
     window = window or (0, 0, *size)
     if size == measure(pixels):

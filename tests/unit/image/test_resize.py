@@ -16,6 +16,8 @@ from inference.image.resize import Interpolation, resize
 #: What docs/reference/performance.md says of pixels. Bicubic weights are negative at the edges, and errors add up.
 LEVELS = {"bilinear": 1, "bicubic": 2}
 SHARE = 0.01
+#: The same of sizes in a ratio of small numbers, at which many values lie midway between two levels.
+MIDWAY_LEVELS, MIDWAY_SHARE = 2, 0.1
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -51,6 +53,24 @@ def test_fast_pixels_are_pillows_but_for_a_level_in_a_few(interpolation: Interpo
         assert difference.max() <= LEVELS[interpolation]
         assert (difference > 0).mean() <= SHARE
         assert np.array_equal(resize(image, size, interpolation, part, exact=True), expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [((800, 600), (640, 480)), ((1920, 1080), (320, 320)), ((280, 280), (224, 224)), ((150, 88), (120, 154))],
+)
+def test_at_sizes_in_simple_ratios_more_values_differ_but_no_further(
+    interpolation: Interpolation, source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    image = picture(*source)
+
+    difference = np.abs(
+        resize(image, size, interpolation).astype(int) - plain(image, size, interpolation, (0, 0, *size))
+    )
+
+    assert difference.max() <= MIDWAY_LEVELS
+    assert (difference > 0).mean() <= MIDWAY_SHARE
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
