@@ -345,8 +345,8 @@ class ImageSettings(_Group, frozen=True):
         "INFERENCE_EXACT_RESIZE",
         _flag,
         False,
-        "`true` resizes with Pillow itself, in about six times the time; else a few pixels in a thousand differ from "
-        "its by one of 255 levels.",
+        "`true` resizes with Pillow itself, in about six times the time; else some pixels differ from its by one "
+        "of 255 levels, few by two.",
     )
 
 

@@ -10,13 +10,14 @@ from importlib import import_module
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from inference.errors import ImageTooLarge, InferenceError, InvalidImage
 from inference.image.avif import check_frames
 from inference.image.bombs import BoundedReads, check_claims, check_parts, check_runs, check_tiles
 from inference.image.formats import identify
-from inference.image.pixels import to_rgb
+from inference.image.layouts import check_layout
+from inference.image.pixels import on_white, to_rgb
 from inference.image.quiet import silence_libtiff, silence_pillow
 from inference.image.scans import check_scans
 from inference.settings import ImageSettings
@@ -48,6 +49,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+#: Those whose upright left, or top, is where what is stored ends, at the right or below.
+_FROM_RIGHT, _FROM_BELOW = frozenset({2, 3, 6, 7}), frozenset({3, 4, 7, 8})
 
 
 class DecodedImage(Struct, frozen=True, eq=False):
@@ -60,8 +63,10 @@ class DecodedImage(Struct, frozen=True, eq=False):
     height: int
     #: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
     format: str
-    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `picture` lies at (x, y) * reduced_by in the full image.
+    #: 1, or with a `target` 2, 4 or 8: the pixel (x, y) of `picture` lies at origin + (x, y) * reduced_by in the image.
     reduced_by: int = 1
+    #: Left of the image and above it by what the last pixels that are stored reach beyond it, where these come first.
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
@@ -96,6 +101,7 @@ def decode(data: bytes, settings: ImageSettings, *, target: tuple[int, int] | No
             elif name == "TIFF":
                 check_tiles(data, settings.max_image_pixels)
                 check_claims(data, settings.max_image_pixels)
+                check_layout(image)
             elif name == "BMP" and any(tile.codec_name == "bmp_rle" for tile in image.tile):
                 check_runs(image.size)
             return _load(image, name, data, target)
@@ -125,17 +131,28 @@ def _check_size(size: tuple[int, int], settings: ImageSettings) -> None:
         raise InvalidImage("The image has no pixels.")
 
 
-def _load(image: Image.Image, name: str, data: bytes, target: tuple[int, int] | None) -> DecodedImage:
+def _load(image: ImageFile.ImageFile, name: str, data: bytes, target: tuple[int, int] | None) -> DecodedImage:
+    if name == "AVIF":
+        # Its own boxes alone turn it (irot, imir), of which Pillow makes EXIF; without one it would believe XMP.
+        image.info.pop("xmp", None)
     size = image.size
+    # A GIF's frame may be smaller than its screen.
+    drawn = image.tile[0].extents if name == "GIF" else None
     reduced_by = _reduce(image, target) if target is not None and name == "JPEG" else 1
     image.load()
-    # Only now: a PNG may tell its orientation after its pixels, and Pillow has turned a TIFF while loading.
+    # Only now: a PNG may tell its orientation after its pixels, and Pillow has turned a TIFF while loading, the size of
+    # which it had told before if the tag says so, and not if XMP does.
     orientation = _read_orientation(image)
+    size = image.size if name == "TIFF" else size
     upright = to_rgb(image, data[_PNG_DEPTH_OFFSET] if name == "PNG" else None)
+    if drawn is not None:
+        upright = on_white(upright, drawn)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     width, height = _turned(size, orientation)
-    return DecodedImage(upright, width, height, name, reduced_by)
+    beyond = width - upright.width * reduced_by, height - upright.height * reduced_by
+    origin = (beyond[0] if orientation in _FROM_RIGHT else 0, beyond[1] if orientation in _FROM_BELOW else 0)
+    return DecodedImage(upright, width, height, name, reduced_by, origin)
 
 
 def _reduce(image: Image.Image, target: tuple[int, int]) -> int:

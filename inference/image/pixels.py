@@ -30,9 +30,23 @@ def to_rgb(image: Image.Image, png_depth: int | None = None) -> Image.Image:
         return _from_deep_grey(image).convert("RGB")
     if image.mode not in _DIRECT_MODES | _ALPHA_MODES:
         raise UnsupportedImage(f"Images in the colour space {image.mode} are not supported.")
-    if image.has_transparency_data:
-        return _on_white(_with_alpha(image, png_depth or 8))
+    if image.has_transparency_data and not _has_unused_alpha(image):
+        return _blend(_with_alpha(image, png_depth or 8))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def on_white(image: Image.Image, drawn: tuple[int, int, int, int]) -> Image.Image:
+    """Return an RGB picture of which no more was drawn than the part (left, top, right, bottom): the rest is white."""
+    if drawn == (0, 0, *image.size):
+        return image
+    paper = Image.new("RGB", image.size, _WHITE)
+    paper.paste(image.crop(drawn), drawn)
+    return paper
+
+
+def _has_unused_alpha(image: Image.Image) -> bool:
+    """Tell whether it is a BMP whose alpha is 0 everywhere: many programs write it so and mean nothing by it."""
+    return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def _with_alpha(image: Image.Image, png_depth: int) -> Image.Image:
@@ -46,7 +60,8 @@ def _with_alpha(image: Image.Image, png_depth: int) -> Image.Image:
     return image if image.mode == "RGBA" else image.convert("RGBA")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _blend(image: Image.Image) -> Image.Image:
+    """Return RGBA on white paper."""
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return image.convert("RGB")

@@ -2,14 +2,15 @@
 
 There are two ways to the same pixels. Pillow's own is exact by definition. fast_image_resize (by way of cykooz_resizer)
 computes the same filters with SIMD in a sixth to a tenth of the time; its weights have 16 bits where Pillow's have 32,
-so that a few values in a thousand are rounded to the next level. It refuses to decide what goes where:
-`inference.models.geometry` does.
+so that a few values in a thousand are rounded to the next level, and more at sizes in a ratio that makes many lie
+midway. It refuses to decide what goes where: `inference.models.geometry` does.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -33,8 +34,9 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
-#: A photo, resized whole, is up to three times as large as the square that is cut out of its middle. An image a
-#: thousand times as wide as high would take gigabytes, of which the window shows a sliver.
+#: A picture is resized whole where that makes no more pixels than this, or than this many times those that are shown.
+#: An image a thousand times as wide as high would take gigabytes, of which the window shows a sliver.
+_MAX_PIXELS = 4_000_000
 _MAX_COVER = 4
 
 #: Pixels of the image, or of the result if that is smaller, that a filter reaches to either side.
@@ -56,7 +58,7 @@ def resize(
 ) -> NDArray[np.uint8]:
     """Return what `window` (left, top, right, bottom; default: all) shows of the pixels at `size` (width, height).
 
-    Height x width x 3. `exact` gives Pillow's pixels, else some differ by one of 255 levels.
+    Height x width x 3. `exact` gives Pillow's pixels, else some differ by one or two of 255 levels.
     """
     window = window or (0, 0, *size)
     if size == measure(pixels):
@@ -65,7 +67,7 @@ def resize(
     picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     if exact or cykooz_resizer is None or interpolation == "nearest":
         return _resize_exactly(picture, size, interpolation, window)
-    return np.asarray(_resize_fast(picture, size, interpolation, window))
+    return np.asarray(_resize_shown(picture, size, interpolation, window, _convolve))
 
 
 def _resize_exactly(
@@ -73,25 +75,29 @@ def _resize_exactly(
 ) -> NDArray[np.uint8]:
     """Resize the whole picture and cut, since Pillow holds a part's edges in single precision.
 
-    Where that would make far more pixels than are shown, the part is resized, and a few pixels differ.
+    Where that would make far too many pixels, the part is resized, and a few of them differ.
     """
     left, top, right, bottom = window
     shown = (right - left, bottom - top)
-    if size[0] * size[1] > _MAX_COVER * shown[0] * shown[1]:
+    if size[0] * size[1] <= max(_MAX_PIXELS, _MAX_COVER * shown[0] * shown[1]):
+        return np.asarray(picture.resize(size, _RESAMPLING[interpolation]))[top:bottom, left:right]
+    if interpolation == "nearest":
         return np.asarray(picture.resize(shown, _RESAMPLING[interpolation], box=_box(picture.size, size, window)))
-    return np.asarray(picture.resize(size, _RESAMPLING[interpolation]))[top:bottom, left:right]
+    # Not at once: Pillow would choose the order by the part's size.
+    return np.asarray(_resize_shown(picture, size, interpolation, window, _convolve_exactly))
 
 
-def _resize_fast(
+def _resize_shown(
     picture: Image.Image,
     size: tuple[int, int],
     interpolation: Literal["bilinear", "bicubic"],
     window: tuple[int, int, int, int],
+    convolve: Callable[[Image.Image, tuple[int, int], Interpolation, Box], Image.Image],
 ) -> Image.Image:
     """Resize one direction after the other, of each what the window shows.
 
-    Levels are rounded in between, so the order is Pillow's: sideways first, but for pictures that lose far more rows
-    than columns (ImagingResampleInner of Pillow 13).
+    Levels are rounded in between, so the order is Pillow's for the whole picture: sideways first, but for pictures that
+    lose far more rows than columns (ImagingResampleInner of Pillow 13).
     """
     width, height = picture.size
     left, top, right, bottom = _box(picture.size, size, window)
@@ -99,11 +105,11 @@ def _resize_fast(
     reach = _REACH[interpolation]
     if height > size[1] and height - size[1] > 2 * (width - size[0]):
         first, last = _reached(left, right, width, width / size[0], reach)
-        picture = _convolve(picture, (last - first, shown[1]), interpolation, (first, top, last, bottom))
-        return _convolve(picture, shown, interpolation, (left - first, 0, right - first, shown[1]))
+        picture = convolve(picture, (last - first, shown[1]), interpolation, (first, top, last, bottom))
+        return convolve(picture, shown, interpolation, (left - first, 0, right - first, shown[1]))
     first, last = _reached(top, bottom, height, height / size[1], reach)
-    picture = _convolve(picture, (shown[0], last - first), interpolation, (left, first, right, last))
-    return _convolve(picture, shown, interpolation, (0, top - first, shown[0], bottom - first))
+    picture = convolve(picture, (shown[0], last - first), interpolation, (left, first, right, last))
+    return convolve(picture, shown, interpolation, (0, top - first, shown[0], bottom - first))
 
 
 def _box(source: tuple[int, int], size: tuple[int, int], window: tuple[int, int, int, int]) -> Box:
@@ -119,10 +125,17 @@ def _reached(begin: float, end: float, length: int, scale: float, reach: int) ->
     return max(0, math.floor(begin - margin)), min(length, math.ceil(end + margin))
 
 
+def _convolve_exactly(
+    picture: Image.Image, size: tuple[int, int], interpolation: Interpolation, box: Box
+) -> Image.Image:
+    """Return the box of a picture at a size, as `_convolve` does, by Pillow."""
+    return picture.resize(size, _RESAMPLING[interpolation], box=box)
+
+
 _local = threading.local()
 
 
-def _convolve(picture: Image.Image, size: tuple[int, int], interpolation: str, box: Box) -> Image.Image:
+def _convolve(picture: Image.Image, size: tuple[int, int], interpolation: Interpolation, box: Box) -> Image.Image:
     """Return the box of a picture at a size. It reads and writes Pillow's memory where it lies, without the lock."""
     if not hasattr(_local, "resizer"):
         # One a thread: a resizer is locked while it works.

@@ -39,4 +39,5 @@ def prepare_image(data: bytes, spec: ModelSpec, settings: ImageSettings, timings
         image = decode(data, settings, target=target)
     with stage(Stage.PREPROCESS, timings):
         tensor = preprocess(image.picture, spec, exact_resize=settings.exact_resize)
-    return PreparedImage(tensor, Frame(image.width, image.height, image.reduced_by), image.format)
+    frame = Frame(image.width, image.height, image.reduced_by, image.origin)
+    return PreparedImage(tensor, frame, image.format)

@@ -17,8 +17,9 @@ class Frame(Struct, frozen=True):
 
     width: int
     height: int
-    #: A pixel (x, y) of what was decoded lies at (x, y) * reduced_by in the image.
+    #: A pixel (x, y) of what was decoded lies at origin + (x, y) * reduced_by in the image.
     reduced_by: int = 1
+    origin: tuple[int, int] = (0, 0)
 
 
 class Placement(Struct, frozen=True):
@@ -49,7 +50,7 @@ def to_frame(boxes: NDArray[np.float64], frame: Frame, spec: ImageSpec) -> NDArr
     """Return boxes on the canvas (n x 4: left, top, right, bottom) as boxes on the image, cut off at its edges."""
     placement = place(-(-frame.width // frame.reduced_by), -(-frame.height // frame.reduced_by), spec)
     x, y = placement.to_image(boxes[:, 0::2], boxes[:, 1::2])
-    x, y = x * frame.reduced_by, y * frame.reduced_by
+    x, y = x * frame.reduced_by + frame.origin[0], y * frame.reduced_by + frame.origin[1]
     mapped = np.stack((x.clip(0, frame.width), y.clip(0, frame.height)), axis=2)
     return mapped.reshape(-1, 4)
 

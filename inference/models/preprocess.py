@@ -22,7 +22,7 @@ _LUMA = np.array([19595, 38470, 7471], np.uint32)
 def preprocess(pixels: Pixels, spec: ModelSpec, *, exact_resize: bool = False) -> NDArray[Any]:
     """Return the tensor (1 x C x H x W or 1 x H x W x C, in the model's dtype) of an image's upright RGB pixels.
 
-    `exact_resize` gives the very pixels of Pillow, else some differ by one of 255 levels.
+    `exact_resize` gives the very pixels of Pillow, else some differ by one or two of 255 levels.
     Raises InvalidRequest when the model takes no image.
     """
     if spec.image is None:

@@ -92,6 +92,26 @@ def test_a_png_that_tells_its_orientation_after_its_pixels_is_turned() -> None:
     assert_shows(data[:-12] + late + data[-12:], upright)
 
 
+def xmp(orientation: int) -> bytes:
+    return b'<rdf:Description tiff:Orientation="%d"/>' % orientation
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_that_is_turned_by_xmp_alone_has_the_size_of_its_pixels(compression: str | None) -> None:
+    stored = np.ascontiguousarray(STORED[6](make_picture()))
+
+    assert_shows(encode(stored, "TIFF", tiffinfo={700: xmp(6)}, compression=compression), make_picture())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_an_avif_is_turned_by_its_boxes_alone() -> None:
+    options = {"quality": 100, "subsampling": "4:4:4", "xmp": xmp(6)}
+    stored = np.ascontiguousarray(STORED[8](make_picture()))
+
+    assert_shows(encode(make_picture(), "AVIF", **options), make_picture(), tolerance=6)
+    assert_shows(encode(stored, "AVIF", exif=exif(8), **options), make_picture(), tolerance=6)
+
+
 @pytest.mark.parametrize(
     "broken",
     [b"", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"],
@@ -279,6 +299,27 @@ def test_the_target_is_meant_for_the_upright_picture() -> None:
     assert decoded.reduced_by == 4
     assert (decoded.width, decoded.height) == (800, 100)
     assert decoded.rgb.shape == (25, 200, 3)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_what_is_decoded_smaller_lies_where_its_origin_says(orientation: int) -> None:
+    # Neither side is a multiple of 8: the last pixels of what is stored are parts of one.
+    upright = np.full((603, 803, 3), 255, np.uint8)
+    upright[96:-96, 96:-96] = 0
+    stored = np.ascontiguousarray(STORED[orientation](upright))
+
+    decoded = decode(encode(stored, "JPEG", exif=exif(orientation), quality=100), LIMITS, target=(50, 37))
+
+    assert decoded.reduced_by == 8
+    # By how bright an edge's pixel is, the square begins and ends 96 pixels from the image's edges.
+    for line, length, begin in (
+        (decoded.rgb[38], 803, decoded.origin[0]),
+        (decoded.rgb[:, 50], 603, decoded.origin[1]),
+    ):
+        white = line[:, 0] / 255 * 8
+        half = len(white) // 2
+        assert begin + white[:half].sum() == pytest.approx(96, abs=0.5)
+        assert begin + 8 * len(white) - white[half:].sum() == pytest.approx(length - 96, abs=0.5)
 
 
 def test_only_a_jpeg_is_decoded_smaller() -> None:

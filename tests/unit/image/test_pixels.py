@@ -13,7 +13,20 @@ from PIL import Image
 from inference.errors import UnsupportedImage
 from inference.image import decode
 from inference.settings import ImageSettings
-from tests.unit.image.files import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, encode, png, png_chunk, tiff
+from tests.unit.image.files import (
+    GREY,
+    GREY_ALPHA,
+    PALETTE,
+    RGB,
+    RGB_ALPHA,
+    bmp_with_alpha,
+    encode,
+    gif,
+    png,
+    png_chunk,
+    tiff,
+    tiff_in_big_endian,
+)
 
 WHITE, BLACK, RED = [255, 255, 255], [0, 0, 0], [255, 0, 0]
 
@@ -114,6 +127,41 @@ def test_floats_are_brightness_from_0_to_1_or_refused() -> None:
             pixels(encode(np.array([[0, value]], np.float32), "TIFF"))
 
 
+def test_compressed_numbers_of_a_big_endian_tiff_are_swapped_once() -> None:
+    assert pixels(tiff_in_big_endian(struct.pack(">3f", 0, 0.5, 1), 32, 3)) == grey(0, 128, 255)
+    assert pixels(tiff_in_big_endian(struct.pack(">2h", 0, 0x7F01), 16, 2)) == grey(0, 127)
+    assert pixels(tiff_in_big_endian(struct.pack(">2i", 0x8000, 0xFFFF), 32, 2)) == grey(128, 255)
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "tags"),
+    [
+        ((16, 16, 16), 2, {}),
+        ((16, 16, 16, 16), 5, {}),
+        ((8,), 0, {}),
+        ((8,), 1, {"fill_order": 2}),
+        ((4,), 1, {}),
+        ((1,), 0, {}),
+    ],
+)
+def test_planes_that_pillow_would_misread_are_refused(
+    bits: tuple[int, ...], photometric: int, tags: dict[str, int]
+) -> None:
+    with pytest.raises(UnsupportedImage, match="planes"):
+        pixels(tiff(1, 1, bits, photometric, bytes(8), planar=2, **tags))
+
+
+def test_plain_planes_are_read() -> None:
+    assert pixels(tiff(3, 1, (8,), 1, b"\x00\x80\xff", planar=2)) == grey(0, 128, 255)
+    assert pixels(tiff(2, 1, (1,), 1, b"\x40", planar=2)) == grey(0, 255)
+
+
+def test_subsampled_colour_that_pillow_would_misread_is_refused() -> None:
+    with pytest.raises(UnsupportedImage, match="subsampled"):
+        pixels(tiff(2, 2, (8, 8, 8), 6, bytes(6)))
+    assert pixels(encode(Image.new("YCbCr", (1, 1), (128, 128, 128)), "TIFF")) == grey(128)
+
+
 def test_a_colour_space_without_a_way_to_rgb_is_refused() -> None:
     with pytest.raises(UnsupportedImage, match="LAB"):
         pixels(encode(Image.new("LAB", (1, 1)), "TIFF"))
@@ -123,6 +171,18 @@ def test_a_palette_is_looked_up() -> None:
     palette = png_chunk(b"PLTE", bytes([*RED, 0, 255, 0]))
 
     assert pixels(png(2, 1, PALETTE, [b"\x40"], palette)) == [RED, [0, 255, 0]]
+
+
+def test_a_palette_of_a_tiff_may_have_8_bits_in_place_of_16() -> None:
+    image = Image.new("P", (1, 1), 1)
+    image.putpalette([*BLACK, 255, 128, 7] + [*BLACK] * 254)
+    data = encode(image, "TIFF")
+    reds, greens, blues = (struct.pack("<256H", 0, value, *[0] * 254) for value in (0xFF00, 0x8000, 0x0700))
+    assert reds + greens + blues in data
+
+    of_8_bits = data.replace(reds + greens + blues, b"".join(each[1:] + b"\0" for each in (reds, greens, blues)))
+
+    assert pixels(data) == pixels(of_8_bits) == [[255, 128, 7]]
 
 
 @pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])
@@ -176,6 +236,19 @@ def test_the_transparent_colour_of_a_gif_is_white() -> None:
     image.putpixel((0, 0), 0)
 
     assert pixels(encode(image, "GIF", transparency=0)) == [WHITE, RED]
+
+
+def test_the_alpha_of_a_bmp_counts_where_it_is_used() -> None:
+    assert pixels(bmp_with_alpha((255, 0, 0, 0), (10, 20, 30, 0))) == [RED, [10, 20, 30]]
+    assert pixels(bmp_with_alpha((255, 0, 0, 255), (10, 20, 30, 0))) == [RED, WHITE]
+
+
+def test_what_a_gif_does_not_draw_is_white() -> None:
+    data = gif((4, 3), (1, 1, 2, 1), [1, 2], [*BLACK, *RED, 0, 255, 0, *BLACK])
+
+    rgb = decode(data, ImageSettings()).rgb.tolist()
+
+    assert rgb == [[WHITE] * 4, [WHITE, RED, [0, 255, 0], WHITE], [WHITE] * 4]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from inference.image.resize import Interpolation, resize
 #: What docs/reference/performance.md says of pixels. Bicubic weights are negative at the edges, and errors add up.
 LEVELS = {"bilinear": 1, "bicubic": 2}
 SHARE = 0.01
+#: The same of sizes in a ratio of small numbers, at which many values lie midway between two levels.
+MIDWAY_LEVELS, MIDWAY_SHARE = 2, 0.1
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -54,6 +56,24 @@ def test_fast_pixels_are_pillows_but_for_a_level_in_a_few(interpolation: Interpo
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [((800, 600), (640, 480)), ((1920, 1080), (320, 320)), ((280, 280), (224, 224)), ((150, 88), (120, 154))],
+)
+def test_at_sizes_in_simple_ratios_more_values_differ_but_no_further(
+    interpolation: Interpolation, source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    image = picture(*source)
+
+    difference = np.abs(
+        resize(image, size, interpolation).astype(int) - plain(image, size, interpolation, (0, 0, *size))
+    )
+
+    assert difference.max() <= MIDWAY_LEVELS
+    assert (difference > 0).mean() <= MIDWAY_SHARE
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("source", [(1, 1), (2, 3), (1, 3000), (3000, 1), (16, 3000), (3000, 16), (401, 400)])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (224, 224), (401, 224), (224, 400)])
 def test_pictures_of_any_shape_come_to_any_size(
@@ -84,6 +104,35 @@ def test_of_a_very_long_picture_only_the_window_is_made(interpolation: Interpola
     assert pixels.shape == (224, 224, 3)
     assert {*np.unique(pixels)} <= {7, 8, 9}  # the picture's column 8200 has the value 8
     assert (pixels == pixels[0]).all()
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("source", "size"), [((280, 367), (83, 109)), ((500, 375), (683, 512)), ((1000, 90), (2844, 256))]
+)
+def test_a_small_window_of_a_photo_is_exact_too(
+    interpolation: Interpolation, source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    image = picture(*source)
+    left, top = (size[0] - 32) // 2, (size[1] - 32) // 2
+    window = left, top, left + 32, top + 32
+
+    expected = plain(image, size, interpolation, window)
+
+    assert np.array_equal(resize(image, size, interpolation, window, exact=True), expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_part_is_resized_in_the_order_of_the_whole(interpolation: Interpolation) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (1993, 8, 3), np.uint8)
+    size = 180, 44_842  # sideways first; were the window all that there is, its rows would be
+    window = 0, 22_319, 180, 22_523
+
+    expected = plain(Image.fromarray(noise), size, interpolation, window)
+
+    difference = np.abs(resize(noise, size, interpolation, window, exact=True).astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= SHARE
 
 
 def test_threads_resize_at_once() -> None:

@@ -88,6 +88,10 @@ def test_letterbox_top_left_truncates_as_yolox_does() -> None:
         (Frame(448, 448), (20, 40, 60, 80)),
         (Frame(896, 896, reduced_by=2), (40, 80, 120, 160)),
         (Frame(895, 895, reduced_by=2), (40, 80, 120, 160)),  # 448 pixels were decoded, the last of them a half one
+        (
+            Frame(895, 895, reduced_by=2, origin=(-1, 0)),
+            (39, 80, 119, 160),
+        ),  # and this one was stored the other way round
         (Frame(448, 50), (20, 40 * 50 / 448, 60, 80 * 50 / 448)),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from inference.engine.plan import Declared, ExecutionPlan
 from inference.engine.termination import Termination
@@ -255,6 +255,30 @@ def test_model_that_gives_one_row_for_many_items_cannot_be_joined(tmp_path: Path
         run = open_run(1, False)
         run(1)
         with pytest.raises(InferenceFailed, match="1 rows of logits for 4 items"):
+            run(4)
+
+
+def test_model_whose_items_share_a_scale_cannot_be_joined(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).integers(-127, 128, (4, 3), np.int8)
+    model = build_model(
+        [
+            helper.make_node("Flatten", ["input"], ["flat"]),
+            helper.make_node("DynamicQuantizeLinear", ["flat"], ["quantized", "scale", "zero"]),
+            helper.make_node("MatMulInteger", ["quantized", "weights", "zero"], ["sums"]),
+            helper.make_node("Cast", ["sums"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["numbers", "scale"], ["logits"]),
+        ],
+        inputs={"input": (TensorProto.FLOAT, ["batch", 1, 2, 2])},
+        outputs={"logits": (TensorProto.FLOAT, ["batch", 3])},
+        constants=[numpy_helper.from_array(weights, "weights")],
+    )
+    session = load_ready_session(write_version(tmp_path, model))
+
+    with session.trial(lambda: True) as open_run:
+        assert open_run is not None
+        run = open_run(1, False)
+        run(1)
+        with pytest.raises(InferenceFailed, match="depend on the others"):
             run(4)
 
 
