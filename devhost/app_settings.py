@@ -25,12 +25,14 @@ class LocalSettings(NamedTuple):
 def read_local_settings(path: Path) -> LocalSettings:
     """Read local.settings.json; a missing file is empty settings.
 
-    Raises ConfigurationError when it is encrypted, not JSON, or a value is not a scalar.
+    Raises ConfigurationError when it cannot be read, is encrypted, is not JSON, or a value is not a scalar.
     """
-    if not path.exists():
-        return LocalSettings()
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return LocalSettings()
+    except OSError as error:
+        raise ConfigurationError(f"local.settings.json cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ConfigurationError(f"local.settings.json is not valid JSON: {error}.") from error
     if not isinstance(document, dict):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from devhost.errors import ConfigurationError, HostError
 
@@ -75,18 +75,26 @@ class Azurite:
         return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{services}"
 
     def launch(self) -> None:
-        """Start the process without waiting for it."""
+        """Start the process without waiting for it. Raises ConfigurationError where its folder cannot be written."""
         self._endpoints = {}
-        self._location.mkdir(parents=True, exist_ok=True)
         command = [str(self._executable), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
         command += ["--location", str(self._location)]
         for service, port in self._ports.items():
             command += [f"--{service}Port", str(port)]
-        with self._log.open("wb") as output:
+        with self._open_log() as output:
             # Its own session: Ctrl-C in a terminal must not stop storage before the host has drained.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
+
+    def _open_log(self) -> BinaryIO:
+        try:
+            self._location.mkdir(parents=True, exist_ok=True)
+            return self._log.open("wb")
+        except OSError as error:  # a checkout that is read-only, or in which somebody else ran it
+            raise ConfigurationError(
+                f"Azurite, the storage emulator, cannot write into {self._location}: {error.strerror}."
+            ) from error
 
     def wait_until_ready(self) -> None:
         """Wait until every service listens. Raises HostError when Azurite ends or takes too long."""

@@ -55,6 +55,8 @@ def read_host_json(
         raise ConfigurationError(
             f"Unable to find project root. Expecting to find host.json in {path.parent}."
         ) from None
+    except OSError as error:
+        raise ConfigurationError(f"host.json cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ConfigurationError(f"host.json is not valid JSON: {error}.") from error
     root = _Section(document, "host.json", _overrides(settings or {}))

@@ -7,11 +7,13 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+
+from devhost.errors import ConfigurationError
 
 
 class Keys(Struct, frozen=True):
@@ -45,26 +47,45 @@ def _equals(given: str, expected: str) -> bool:
 def load_keys(folder: Path, function_names: Iterable[str]) -> Keys:
     """Read the keys in `folder`, and make missing ones.
 
-    The files are host.json and FUNCTION.json, as with AzureWebJobsSecretStorageType=files.
+    The files are host.json and FUNCTION.json, as with AzureWebJobsSecretStorageType=files. Raises ConfigurationError.
     """
     host = _load(folder / "host.json", _new_host_secrets)
     functions = {name: _load(folder / f"{name.lower()}.json", _new_function_secrets) for name in function_names}
-    return Keys(
-        master=host["masterKey"]["value"],
-        system=_values(host["systemKeys"]),
-        host=_values(host["functionKeys"]),
-        functions={name: _values(document["keys"]) for name, document in functions.items()},
-    )
+    try:
+        return Keys(
+            master=host["masterKey"]["value"],
+            system=_values(host["systemKeys"]),
+            host=_values(host["functionKeys"]),
+            functions={name: _values(document["keys"]) for name, document in functions.items()},
+        )
+    except (KeyError, TypeError):
+        raise ConfigurationError(
+            f"A file in {folder} holds no keys as the host writes them; delete the folder, and new ones are made."
+        ) from None
 
 
-def _load(path: Path, make: Any) -> dict[str, Any]:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(make(), file, indent=2)
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _load(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        if not path.exists():
+            _write(path, json.dumps(make(), indent=2))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"The keys in {path} cannot be read or written: {error.strerror}.") from error
+    except ValueError:
+        raise ConfigurationError(f"{path} is not valid JSON; delete it, and new keys are made.") from None
     return document
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all: half of one would be in the way of every later start."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _new_host_secrets() -> dict[str, Any]:

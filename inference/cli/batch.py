@@ -55,7 +55,7 @@ def submit(
     Without --storage that account is the one of the shell's AzureWebJobsStorage, a connection string.
     """
     from inference.cli.client import Client
-    from inference.cli.output import print_json
+    from inference.cli.output import note, print_json
     from inference.cli.watch import watch
 
     client = Client(url, key)
@@ -69,6 +69,8 @@ def submit(
     }
     accepted = _send(manifest, {name: value for name, value in options.items() if value is not None}, storage, client)
     if wait:
+        # Of one that waits no longer, by Ctrl-C or as the service is away, the batch goes on.
+        note(f"Submitted {accepted['batch_id']}.")
         _finish(watch(client, accepted["batch_id"]), json)
     elif json:
         print_json(accepted)

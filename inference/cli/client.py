@@ -173,7 +173,7 @@ class Client:
             with exc:
                 elsewhere = _origin_of(exc.headers.get("Location"))
                 raise _refusal(exc.code, exc.read(), self.url, elsewhere) from None
-        except (URLError, OSError, HTTPException) as exc:
+        except (URLError, OSError, HTTPException, UnicodeError) as exc:  # the last: a host of no name that DNS has
             raise Unreachable(_why_unreachable(exc, self.url)) from None
 
 
@@ -256,21 +256,27 @@ def _refusal(status: int, body: bytes, url: str, elsewhere: str | None) -> Refus
     except (ValueError, KeyError, TypeError):
         pass
     # Without our body it is the Functions host that answers, not one of our functions.
-    if status in {401, 403}:
+    if status == 401:
         return Refused(status, f"{url} asks for a key: --key, or better the variable ONNXFN_KEY", "unauthorized")
+    if status == 403:  # the host never says so of a key, wrong or missing
+        reason = "by its access restrictions, or as it is stopped; a key changes nothing"
+        return Refused(status, f"What stands before {url} lets no call through (status 403), {reason}.", "")
     if status == 404:
         return Refused(status, f"{url} has no such function; is --url right?", "")
     if status == 413:
         return Refused(status, f"{url} takes no request as large as this one", "payload_too_large")
     if 300 <= status < 400 and elsewhere:
         return Refused(status, f"{url} sends callers on to {elsewhere}; if that is right, give it as --url.", "")
+    if 300 <= status < 400:
+        return Refused(status, f"{url} sends callers on to another page (status {status}); does it want a login?", "")
     return Refused(status, f"{url} answered with status {status}", "")
 
 
 def _why_unreachable(exc: Exception, url: str) -> str:
     reason = exc.reason if isinstance(exc, URLError) else exc
     if isinstance(reason, ConnectionRefusedError):
-        return f"No service at {url}; start it with `onnxfn start`."
+        is_here = _is_loopback(urlsplit(url).hostname or "")
+        return f"No service at {url}; start it with `onnxfn start`." if is_here else f"No service at {url}."
     if isinstance(reason, IncompleteRead):
         return f"{url} cut its reply off."
     if isinstance(reason, TimeoutError):

@@ -14,6 +14,7 @@ import typer
 
 from inference.cli import batch, deadletter, model
 from inference.cli.failure import ExitCode, Failure
+from inference.cli.output import note, open_streams, printable
 from inference.cli.score import score
 from inference.cli.start import start
 
@@ -51,15 +52,16 @@ def run() -> None:
     """Run the program and exit: 0 done, 1 the work failed, 2 the call was wrong."""
     # It warns in dozens of lines, once a call, of each login that it did not find; the failure says it in one.
     logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
+    open_streams()
     try:
         app(prog_name="onnxfn")
     except Failure as failure:
-        print(f"onnxfn: {failure}", file=sys.stderr)
+        note(f"onnxfn: {printable(failure)}")
         sys.exit(failure.exit_code)
     except OSError as error:  # a file that cannot be written, a disk that is full
         where = f"{error.filename}: " if error.filename else ""
-        print(f"onnxfn: {where}{error.strerror or error}", file=sys.stderr)
+        note(f"onnxfn: {printable(f'{where}{error.strerror or error}')}")
         sys.exit(ExitCode.WORK_FAILED)
-    except UnicodeError as error:  # a terminal without the characters
-        print(f"onnxfn: {error}", file=sys.stderr)
-        sys.exit(ExitCode.WORK_FAILED)
+    except UnicodeError:  # a name of bytes that are no text, where only text can be sent
+        note("onnxfn: An argument is not UTF-8.")
+        sys.exit(ExitCode.WRONG_CALL)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,23 @@ from typing import Any
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+def open_streams() -> None:
+    """Make stdout and stderr take every text: what they lack a character for is printed as its escape.
+
+    A terminal of another locale has not all of them, and a file name may be no text at all. What was closed is nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- until the program ends
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: object) -> None:
-    """Print one JSON document on a line of its own."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """Print one JSON document on a line of its own: in UTF-8, or in ASCII where stdout is not that."""
+    text = json.dumps(value, ensure_ascii=codecs.lookup(sys.stdout.encoding).name != "utf-8")
+    print(text, flush=True)
 
 
 def note(text: str) -> None:
@@ -30,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     from rich.cells import cell_len
 
     body = [list(row) for row in rows]
-    lines = [[*columns], *([_printable(cell) for cell in row] for row in body)]
+    lines = [[*columns], *([printable(cell) for cell in row] for row in body)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     are_numbers = [
         bool(body) and all(isinstance(row[index], int | float) for row in body) for index in range(len(columns))
@@ -48,7 +65,7 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     shown = [(name, value) for name, value in fields if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        print(f"{name:<{width}}  {_printable(value)}")
+        print(f"{name:<{width}}  {printable(value)}")
 
 
 def write_chunks(chunks: Iterable[bytes], path: Path | None) -> None:
@@ -93,13 +110,13 @@ def progress_bytes(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def format_prediction(prediction: dict[str, Any]) -> str:
     """Return a prediction as a person reads it: label, score, and the box of a detection."""
-    text = f"{_printable(prediction.get('label', '?'))}  {prediction.get('score', 0):.4f}"
+    text = f"{printable(prediction.get('label', '?'))}  {prediction.get('score', 0):.4f}"
     if "xmin" in prediction:
         corners = [round(prediction[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
         text += "  ({}, {}) to ({}, {})".format(*corners)
     return text
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
     """Return a value as a terminal may be shown it: nothing for None, U+FFFD for what would steer the terminal."""
     return "" if value is None else _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value))

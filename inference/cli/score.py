@@ -14,6 +14,8 @@ from inference.cli.options import DEFAULT_URL, JsonOption, KeyOption, ModelOptio
 from inference.redaction import redact_url
 
 _SHOWN_TEXT_CHARACTERS = 60
+#: The Functions host's own limit; what the service takes is less.
+_MAX_REQUEST_BYTES = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class _Input:
         return redact_url(self.given) if self.is_url else self.given
 
     def __str__(self) -> str:
-        line = " ".join(self.given.split()) if self.is_text else self.name
+        from inference.cli.output import printable
+
+        line = printable(" ".join(self.given.split()) if self.is_text else self.name)
         is_long = self.is_text and len(line) > _SHOWN_TEXT_CHARACTERS
         return f"{line[: _SHOWN_TEXT_CHARACTERS - 1]}…" if is_long else line
 
@@ -99,7 +103,7 @@ def score(
 def _score_several(client: Any, path: str, inputs: list[_Input], parameters: Mapping[str, Any], json: bool) -> None:
     from inference.cli.client import Refused
     from inference.cli.failure import ExitCode, Failure
-    from inference.cli.output import note, print_json
+    from inference.cli.output import note, print_json, printable
 
     results: list[Any] = []
     refusals: list[Refused] = []
@@ -111,7 +115,7 @@ def _score_several(client: Any, path: str, inputs: list[_Input], parameters: Map
                 refusals.append(refused)
                 results.append({"id": item.name, "error": refused.sentence, "code": refused.code})
                 if not json:
-                    note(f"onnxfn: {item}: {refused}")
+                    note(f"onnxfn: {item}: {printable(refused)}")
             else:
                 if not json:
                     _print_reply(item, results[-1])
@@ -133,6 +137,10 @@ def _check_inputs(inputs: list[_Input]) -> None:
     missing = [item.given for item in inputs if item.is_file and not Path(item.given).is_file()]
     if missing:
         raise WrongCall(f"There is no file {', '.join(missing)}.")
+    for item in inputs:
+        # The host ends the connection under a longer body, which tells its sender nothing.
+        if item.is_file and Path(item.given).stat().st_size > _MAX_REQUEST_BYTES:
+            raise WrongCall(f"{item.given} has more than the {_MAX_REQUEST_BYTES} bytes that a request may have.")
 
 
 def _score_one(client: Any, path: str, item: _Input, parameters: Mapping[str, Any]) -> Any:
@@ -147,7 +155,7 @@ def _score_one(client: Any, path: str, item: _Input, parameters: Mapping[str, An
 def _print_reply(item: _Input, reply: Any) -> None:
     from inference.cli.output import format_prediction, print_json
 
-    if not (isinstance(reply, dict) and "predictions" in reply and "timings_ms" in reply):
+    if not (isinstance(reply, dict) and {"predictions", "timings_ms", "task"} <= reply.keys()):
         print(item)
         print_json(reply)  # a score.py's answer
         return

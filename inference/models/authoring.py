@@ -97,7 +97,9 @@ def _copy(wanted: NewVersion, staging: Path) -> None:
     try:
         if wanted.source.is_dir():
             if not any((wanted.source / name).exists() for name in (MODEL_NAME, SCRIPT_NAME)):
-                raise ModelUnavailable(f"{wanted.source.name} has no {MODEL_NAME}.")
+                others = sorted(path.name for path in wanted.source.glob("*.onnx"))
+                hint = f" In a folder {others[0]} is to be called so." if others else ""
+                raise ModelUnavailable(f"{wanted.source.name} has no {MODEL_NAME}.{hint}")
             for path in sorted(wanted.source.iterdir()):
                 if path.name != MANIFEST_NAME:
                     shutil.copyfile(path, staging / path.name)

@@ -127,7 +127,9 @@ def score_file(session: ModelSession, data: bytes) -> ScoredFile:
 def _describe(session: ModelSession) -> str:
     taken = ", ".join(describe_tensor(tensor) for tensor in session.signature.inputs)
     given = ", ".join(describe_tensor(tensor) for tensor in session.signature.outputs)
-    return f"{session.spec.task}: {taken or 'score.py'} → {given or 'JSON'}"
+    if not (taken or given):
+        return f"{session.spec.task}: score.py → JSON"
+    return f"{session.spec.task}: {taken or 'no input'} → {given}"
 
 
 def describe_tensor(tensor: TensorInfo) -> str:

@@ -15,6 +15,7 @@ import onnxruntime
 
 from inference.errors import ModelUnavailable
 from inference.models.manifest import MODEL_NAME
+from inference.models.mistaken_file import name_mistake
 from inference.models.repository import ModelVersion
 
 _log = logging.getLogger("inference.models")
@@ -43,7 +44,7 @@ def create_session(
         return _create(version, threads, spinning, providers)
     except Exception as exc:  # onnxruntime's errors have no common base
         if [*providers] == [CPU]:
-            reason = explain(exc, version)
+            reason = name_mistake(version.path / MODEL_NAME) or explain(exc, version)
             raise ModelUnavailable(f"{MODEL_NAME}: onnxruntime refuses it: {reason}") from exc
         _warn(f"{version} runs on the CPU: {', '.join(providers)} failed: {explain(exc, version)}")
         return create_session(version, threads, spinning=spinning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import uuid
 from pathlib import Path
@@ -163,4 +164,73 @@ async def test_a_link_to_a_batch_that_was_cut_off_says_that_there_is_none(tab: T
 
     await tab.wait_for("document.querySelector('#batch-detail .problem')")
     assert ["404" in complaint or "400" in complaint for complaint in tab.complaints] == [True]
+    tab.complaints.clear()
+
+
+async def test_a_packed_manifest_however_small_goes_as_it_is_and_a_long_id_fits_a_telephone(
+    tab: Tab, api: str, tmp_path: Path
+) -> None:
+    batch_id = f"{uuid.uuid4().hex}-{'w' * 30}"
+    (tmp_path / "two.csv.GZ").write_bytes(gzip.compress(b"url\nhttps://10.0.0.1/a.png\nhttps://10.0.0.1/b.png\n"))
+    await tab.look(320, 640)
+    await tab.open(f"{api}/ui#batches")
+    await tab.choose_file("#manifest-file", tmp_path / "two.csv.GZ")
+    await tab.wait_for("document.querySelector('#manifest-note').textContent.includes('is sent as it is')")
+    await tab.fill("#batch-id", batch_id)
+    await tab.click("#batch-submit")
+
+    await tab.wait_for(in_state("succeeded"))
+    assert "url_not_allowed 2" in await tab.text("#batch-detail")
+    assert await tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+async def test_a_page_of_somebody_else_is_no_answer_and_the_view_looks_again(tab: Tab, api: str) -> None:
+    await tab.open(f"{api}/ui#models")
+    # As a proxy answers that wants a login.
+    page = "new Response('<html>Sign in</html>', { headers: { 'content-type': 'text/html' } })"
+    await tab.evaluate(f"window.real = window.fetch, window.fetch = async () => {page}, location.hash = '#batches'")
+    await tab.wait_for("document.querySelector('#batch-list .problem')")
+    assert await tab.text("#batch-list") == "What answered is not the service, or its reply was cut off."
+
+    await tab.evaluate("window.fetch = window.real, null")
+    await tab.wait_for("!document.querySelector('#batch-list .problem')")
+
+    refusal = "new Response(JSON.stringify({ error: { code: 'Forbidden' } }), { status: 403 })"
+    await tab.evaluate(f"window.fetch = async () => {refusal}, location.hash = '#models'")
+    await tab.wait_for("document.querySelector('#model-list .problem')")
+    assert "The service answered 403." in await tab.text("#model-list")
+
+
+async def test_more_dead_letters_come_once_and_leave_focus_and_list_where_they_are(tab: Tab, api: str) -> None:
+    batch_id = f"many-{uuid.uuid4().hex[:8]}"
+    await tab.open(f"{api}/ui#batches")
+    await tab.fill("#manifest-text", "\n".join(f"https://10.0.0.1/{index}.png" for index in range(450)))
+    await tab.fill("#batch-id", batch_id)
+    await tab.click("#batch-submit")
+    await tab.wait_for(in_state("succeeded"))
+    await tab.evaluate(f"location.hash = '#deadletters?batch_id={batch_id}'")
+    await tab.wait_for("document.querySelector('#deadletter-list details')")
+
+    await tab.evaluate("document.querySelector('#deadletter-list details').open = true")
+    await tab.evaluate(
+        """(() => {
+          const button = document.querySelector("#deadletter-list button");
+          button.focus();
+          button.click();
+          button.click();
+        })()"""
+    )
+    await tab.wait_for("document.querySelector('#deadletter-list p').textContent !== '200 dead letters so far'")
+    assert await tab.text("#deadletter-list p") == "400 dead letters so far"
+    assert await tab.evaluate("document.activeElement.textContent") == "Load more"
+    assert await tab.evaluate("document.querySelector('#deadletter-list details').open")
+
+    await go_offline(tab, is_offline=True)
+    await tab.click("#deadletter-list button")
+    await tab.wait_for("document.querySelector('#deadletter-list .problem')")
+    assert await tab.text("#deadletter-list p") == "400 dead letters so far"
+    await go_offline(tab, is_offline=False)
+    await tab.click("#deadletter-list button")
+    await tab.wait_for("document.querySelector('#deadletter-list p').textContent === '450 dead letters'")
+    assert all("ERR_INTERNET_DISCONNECTED" in complaint for complaint in tab.complaints)
     tab.complaints.clear()

@@ -65,3 +65,10 @@ def test_a_worker_gets_what_the_real_host_sets(tmp_path: Path) -> None:
         "AzureWebJobsScriptRoot": str(tmp_path),
         "WEBSITE_HOSTNAME": "localhost:7071",
     }
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "local.settings.json").mkdir()
+
+    with pytest.raises(ConfigurationError, match=r"local\.settings\.json cannot be read: Is a directory\."):
+        read_local_settings(tmp_path / "local.settings.json")

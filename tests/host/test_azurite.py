@@ -47,6 +47,13 @@ def test_an_end_at_the_start_is_told_with_the_log(tmp_path: Path) -> None:
         Azurite(tmp_path, executable=Path("/bin/false")).start()
 
 
+def test_a_folder_that_it_cannot_write_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".azurite").write_text("")
+
+    with pytest.raises(ConfigurationError, match=r"cannot write into .*\.azurite: File exists\."):
+        Azurite(tmp_path / ".azurite", executable=Path("/bin/false")).launch()
+
+
 def test_a_missing_azurite_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="run `make setup`"):
         find_executable([tmp_path])

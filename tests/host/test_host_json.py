@@ -107,3 +107,10 @@ def test_a_value_that_the_host_refuses_is_named(tmp_path: Path, document: Any, s
 def test_a_folder_without_host_json_is_no_function_app(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Unable to find project root"):
         read_host_json(tmp_path / "host.json", is_development=True)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "host.json").mkdir()
+
+    with pytest.raises(ConfigurationError, match=r"host\.json cannot be read: Is a directory\."):
+        read_host_json(tmp_path / "host.json", is_development=True)

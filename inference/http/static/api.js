@@ -28,25 +28,45 @@ const api = (() => {
     return address;
   }
 
-  /** Send a request and return its reply, or throw an ApiError. */
-  async function send(method, path, { query, body, type, signal } = {}) {
+  /** Whatever stands between here and the service may answer in its place: with a page, or with half a reply. */
+  function lost(sentence) {
+    document.dispatchEvent(new CustomEvent("service-lost"));
+    return new ApiError(0, { error: sentence });
+  }
+
+  /** Send a request and return its reply, whatever its status, or throw an ApiError. */
+  async function ask(method, path, { query, body, type, signal } = {}) {
     const headers = {};
     if (key()) headers["x-functions-key"] = key();
     if (type) headers["content-type"] = type;
-    let reply;
     try {
-      reply = await fetch(url(path, query), { method, headers, body, signal, cache: "no-store", redirect: "error" });
+      return await fetch(url(path, query), { method, headers, body, signal, cache: "no-store", redirect: "error" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      document.dispatchEvent(new CustomEvent("service-lost"));
-      throw new ApiError(0, { error: "The service does not answer." });
+      throw lost("The service does not answer.");
     }
+  }
+
+  /** Send a request and return its reply, or throw an ApiError, also for a status that is one. */
+  async function send(method, path, options) {
+    const reply = await ask(method, path, options);
     if (!reply.ok) throw await failure(reply);
     return reply;
   }
 
+  /** Return what a reply says in JSON, or throw an ApiError. */
+  async function read(reply) {
+    try {
+      return await reply.json();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw lost("What answered is not the service, or its reply was cut off.");
+    }
+  }
+
   async function failure(reply) {
-    const body = await reply.json().catch(() => ({}));
+    const said = await reply.json().catch(() => null);
+    const body = typeof said?.error === "string" ? said : {};
     if (reply.status === 401) {
       document.dispatchEvent(new CustomEvent("key-refused"));
       body.error ??= key() ? "The function key is not the right one." : "This service asks for a function key.";
@@ -54,10 +74,10 @@ const api = (() => {
     return new ApiError(reply.status, body, reply.headers.get("retry-after"));
   }
 
-  const get = async (path, query, signal) => (await send("GET", path, { query, signal })).json();
+  const get = async (path, query, signal) => read(await send("GET", path, { query, signal }));
 
   const post = async (path, value, signal) =>
-    (await send("POST", path, { body: JSON.stringify(value), type: "application/json", signal })).json();
+    read(await send("POST", path, { body: JSON.stringify(value), type: "application/json", signal }));
 
   /** Save a reply as a file; a plain link could not carry the key's header. */
   async function download(path, query, name) {
@@ -91,5 +111,5 @@ const api = (() => {
     );
   }
 
-  return { ApiError, key, setKey, url, send, get, post, download, explain, complain, isPassing };
+  return { ApiError, key, setKey, url, ask, send, read, get, post, download, explain, complain, isPassing };
 })();

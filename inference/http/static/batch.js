@@ -23,7 +23,7 @@ const batchView = (() => {
         const batch = await api.get(at(id), {}, signal);
         if (batch.state !== lastState) dom.announce(`Batch ${id} is ${batch.state}`);
         lastState = batch.state;
-        replaceKeepingFocus(live, describe(batch));
+        dom.replaceKeepingFocus(live, describe(batch));
         return isActive(batch);
       } catch (error) {
         if (error.name === "AbortError") return false;
@@ -31,15 +31,6 @@ const batchView = (() => {
         return api.isPassing(error);
       }
     };
-  }
-
-  /** A button that has the focus must not be taken away from under a keyboard. */
-  function replaceKeepingFocus(parent, children) {
-    const focused = parent.contains(document.activeElement) ? document.activeElement.textContent : null;
-    parent.replaceChildren(...children);
-    if (focused !== null) {
-      [...parent.querySelectorAll("button, a")].find((node) => node.textContent === focused)?.focus();
-    }
   }
 
   function progress({ total, succeeded, failed }) {

@@ -3,6 +3,7 @@
 
 const batchesView = (() => {
   const REFRESH_MILLISECONDS = 2000;
+  const LISTED = 50;
 
   function show({ id }, signal) {
     dom.byId("batch-detail").hidden = !id;
@@ -23,8 +24,8 @@ const batchesView = (() => {
   async function showAll(signal) {
     const list = dom.byId("batch-list");
     try {
-      const { batches } = await api.get("/batches", { limit: 50 }, signal);
-      list.replaceChildren(batches.length ? table(batches) : dom.element("p", { class: "muted" }, "No batches yet."));
+      const { batches } = await api.get("/batches", { limit: LISTED }, signal);
+      list.replaceChildren(...(batches.length ? [table(batches), older(batches)] : [muted("No batches yet.")]));
       return batches.some(batchView.isActive);
     } catch (error) {
       if (error.name === "AbortError") return false;
@@ -32,6 +33,11 @@ const batchesView = (() => {
       return api.isPassing(error);
     }
   }
+
+  const muted = (text) => dom.element("p", { class: "muted" }, text);
+
+  const older = ({ length }) =>
+    length < LISTED ? "" : muted(`These are the newest ${LISTED}; any other is at ${api.url("ui")}#batches/ID.`);
 
   function table(batches) {
     const head = ["Batch", "State", "Progress", "Failed", "Submitted"].map((name) =>

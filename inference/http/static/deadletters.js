@@ -7,25 +7,45 @@ const deadLettersView = (() => {
   let filter = {};
   let letters = [];
   let leaving = null;
+  let asked = null; // the page that is under way
 
   async function show({ query }, signal) {
     filter = { batch_id: query.get("batch_id") ?? "", code: query.get("code") ?? "", since: query.get("since") ?? "" };
     dom.byId("filter-batch").value = filter.batch_id;
     dom.byId("filter-code").value = filter.code;
+    dom.byId("replay-outcome").replaceChildren();
     letters = [];
     leaving = signal;
+    asked = null;
     await more("");
   }
 
   async function more(next) {
+    if (asked === next) return; // a second click
+    asked = next;
     const signal = leaving;
     const list = dom.byId("deadletter-list");
     try {
       const page = await api.get("/deadletters", { ...filter, limit: PAGE, next }, signal);
       letters.push(...page.deadletters);
-      list.replaceChildren(...describe(page.next));
+      present(list, page.next);
     } catch (error) {
-      if (error.name !== "AbortError") list.replaceChildren(api.explain(error));
+      if (error.name === "AbortError") return;
+      asked = null;
+      if (!letters.length) list.replaceChildren(api.explain(error));
+      else {
+        list.querySelector(".problem")?.remove();
+        list.querySelector(".actions").after(api.explain(error));
+      }
+    }
+  }
+
+  /** Show all that came so far; what a reader had unfolded stays so. */
+  function present(list, next) {
+    const opened = [...list.querySelectorAll("article:has(details[open])")].map((node) => node.dataset.code);
+    dom.replaceKeepingFocus(list, describe(next));
+    for (const node of list.querySelectorAll("article")) {
+      if (opened.includes(node.dataset.code)) node.querySelector("details").open = true;
     }
   }
 
@@ -60,7 +80,7 @@ const deadLettersView = (() => {
   function card(code, group) {
     return dom.element(
       "article",
-      { class: "card" },
+      { class: "card", "data-code": code },
       dom.element(
         "div",
         { class: "actions spread" },

@@ -33,6 +33,15 @@ const dom = (() => {
     return element("span", { class: "bar", "aria-hidden": "true" }, filled);
   }
 
+  /** Put `children` in the place of what is there; a button that has the focus is not taken from under a keyboard. */
+  function replaceKeepingFocus(parent, children) {
+    const focused = parent.contains(document.activeElement) ? document.activeElement.textContent : null;
+    parent.replaceChildren(...children);
+    if (focused !== null) {
+      [...parent.querySelectorAll("button, a")].find((node) => node.textContent === focused)?.focus();
+    }
+  }
+
   const badge = (state) => element("span", { class: `badge ${state}` }, state);
 
   /** A folded part of the page. */
@@ -59,5 +68,5 @@ const dom = (() => {
       pairs.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
     );
 
-  return { element, shape, byId, announce, bar, badge, fold, copyable, definitions };
+  return { element, shape, byId, announce, replaceKeepingFocus, bar, badge, fold, copyable, definitions };
 })();

@@ -51,9 +51,8 @@ const scoreView = (() => {
 
   /** The service's own choice is the first of the models that it has to have ready. */
   async function defaultModel(signal) {
-    // A 503 names them too, so that this does not go through `api`.
-    const reply = await fetch(api.url("/ready"), { cache: "no-store", signal });
-    return (await reply.json()).models?.[0]?.model;
+    const reply = await api.ask("GET", "/ready", { signal }); // a 503 names them too
+    return (await api.read(reply))?.models?.[0]?.model;
   }
 
   function offer(isText) {
@@ -75,7 +74,7 @@ const scoreView = (() => {
     const started = performance.now();
     try {
       const reply = await api.send("POST", path(), { ...request, signal: controller.signal });
-      const scored = await reply.json();
+      const scored = await api.read(reply);
       present(scored, performance.now() - started, command);
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -4,7 +4,7 @@
 const submission = (() => {
   const BYTES_SHOWN = 100_000;
   const TYPES = { json: "application/json", jsonl: "application/x-ndjson", ndjson: "application/x-ndjson", csv: "text/csv", gz: "application/gzip" };
-  let file = null; // a manifest too large for the text area
+  let file = null; // a manifest too large for the text area, or no text
 
   function listen() {
     const text = dom.byId("manifest-text");
@@ -19,11 +19,15 @@ const submission = (() => {
   async function take(chosen) {
     if (!chosen) return;
     const text = dom.byId("manifest-text");
-    file = chosen.size > BYTES_SHOWN ? chosen : null;
+    file = chosen.size > BYTES_SHOWN || isPacked(chosen) ? chosen : null;
     text.value = file ? "" : await chosen.text();
     if (file) describeFile(file);
     else describeManifest(text.value);
   }
+
+  const ending = ({ name }) => name.split(".").pop().toLowerCase();
+
+  const isPacked = (chosen) => ending(chosen) === "gz";
 
   const note = (text) => (dom.byId("manifest-note").textContent = text);
 
@@ -42,7 +46,7 @@ const submission = (() => {
     send.disabled = true;
     try {
       const reply = await api.send("POST", "/batches", await request());
-      const { batch_id: id } = await reply.json();
+      const { batch_id: id } = await api.read(reply);
       event.target.reset();
       file = null;
       note("");
@@ -56,7 +60,7 @@ const submission = (() => {
   /** The manifest as it is sent: options go into a JSON object, and into the query beside everything else. */
   async function request() {
     const options = { batch_id: dom.byId("batch-id").value.trim(), model: dom.byId("batch-model").value };
-    if (file) return { query: options, body: file, type: TYPES[file.name.split(".").pop()] ?? "text/plain" };
+    if (file) return { query: options, body: file, type: TYPES[ending(file)] ?? "text/plain" };
     const text = dom.byId("manifest-text").value;
     const { type, value } = manifest.read(text);
     if (!value) return { query: options, body: text, type };

@@ -183,6 +183,16 @@ def test_waiting_ends_with_the_batch(onnxfn: Program, service: Service, write: W
     assert (done.code, done.json["state"]) == (code, state)
 
 
+def test_a_wait_that_breaks_off_has_named_its_batch(onnxfn: Program, service: Service, write: Write) -> None:
+    service.answer("POST /api/batches", ACCEPTED)
+    service.answer("GET /api/batches/b", Reply(b"", 401))
+
+    done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--wait")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Submitted b.\n")
+
+
 def test_status_is_read_by_a_person(onnxfn: Program, service: Service) -> None:
     service.answer("GET /api/batches/b", STATUS)
 
@@ -202,7 +212,7 @@ def test_a_manifest_that_could_not_become_a_batch_says_why(onnxfn: Program, serv
     done = onnxfn("batch", "submit", write("m.txt", "https://h/1"), "--wait")
     assert (done.code, done.err) == (
         1,
-        "onnxfn: The batch b ended as failed: Line 3 has no url. (invalid_manifest)\n",
+        "Submitted b.\nonnxfn: The batch b ended as failed: Line 3 has no url. (invalid_manifest)\n",
     )
 
 

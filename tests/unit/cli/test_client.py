@@ -34,6 +34,30 @@ def test_the_hosts_own_401_asks_for_a_key(service: Service) -> None:
         Client(service.url).read_json("/models")
 
 
+def test_a_403_is_not_the_hosts_and_asks_for_no_key(service: Service) -> None:
+    service.answer("GET /api/models", Reply(b"<html>Error 403 - Forbidden</html>", 403, content_type="text/html"))
+
+    with pytest.raises(Refused, match=r"lets no call through \(status 403\)") as refused:
+        Client(service.url).read_json("/models")
+
+    assert "ONNXFN_KEY" not in str(refused.value)
+    assert refused.value.exit_code is ExitCode.WRONG_CALL
+
+
+def test_a_redirect_within_the_site_is_taken_for_a_login(service: Service) -> None:
+    service.answer("GET /api/models", Reply(b"", 302, "/login?next=SECRET"))
+
+    with pytest.raises(Refused, match=r"sends callers on to another page \(status 302\); does it want a login\?$"):
+        Client(service.url).read_json("/models")
+
+
+def test_a_host_that_no_name_server_can_be_asked_for_is_not_reached() -> None:
+    url = f"http://{'a' * 70}.invalid"
+
+    with pytest.raises(Unreachable, match=f"^{url} cannot be reached: "):
+        Client(url).read_json("/models")
+
+
 def test_the_hosts_own_404_says_that_it_is_the_url(service: Service) -> None:
     with pytest.raises(Refused, match="is --url right"):
         Client(service.url).read_json("/models")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from pathlib import Path
@@ -95,6 +96,51 @@ def test_file_that_is_no_model_leaves_nothing(onnxfn: Program, repository: Path,
     assert (done.code, done.out) == (1, "")
     assert "onnxruntime refuses it" in done.err
     assert list(repository.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        (b"", "it is empty."),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12345\n", "a pointer of Git LFS"),
+        (b"PK\x03\x04archive/data.pkl", "a zip archive, as PyTorch and Keras save theirs"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file, as Keras saves"),
+        (b"\x80\x02}q\0", "a Python pickle"),
+        (b"\x20\0\0\0ORTM\0", "in onnxruntime's own format (.ort)"),
+        (b"\x1c\0\0\0TFL3\0", "a model of TensorFlow Lite"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a page of HTML or XML"),
+        (b'{"error": "not found"}', "a JSON document"),
+        (gzip.compress(pixels_as_logits()), "packed with gzip"),
+        (pixels_as_logits()[:-60], "bytes too early; it was not copied or downloaded whole."),
+    ],
+)
+def test_file_that_is_taken_for_a_model_is_named_for_what_it_is(
+    onnxfn: Program, repository: Path, tmp_path: Path, content: bytes, mistake: str
+) -> None:
+    (tmp_path / "it.onnx").write_bytes(content)
+    done = onnxfn("model", "add", str(tmp_path / "it.onnx"), "--name", "tiny", "--repository", str(repository))
+
+    assert (done.code, done.out) == (1, "")
+    assert mistake in done.err
+    assert "Protobuf" not in done.err
+
+
+def test_file_of_bytes_that_nobody_knows_is_refused_in_onnxruntimes_words(
+    onnxfn: Program, repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "it.onnx").write_bytes(bytes(range(256)))
+    done = onnxfn("model", "add", str(tmp_path / "it.onnx"), "--name", "tiny", "--repository", str(repository))
+
+    assert (done.code, done.err.endswith("Protobuf parsing failed. (model_unavailable)\n")) == (1, True)
+
+
+def test_model_in_a_folder_that_has_another_name_is_named(onnxfn: Program, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "resnet.onnx").write_bytes(pixels_as_logits())
+    done = onnxfn("model", "add", str(tmp_path / "export"), "--name", "tiny", "--repository", str(repository))
+
+    assert done.code == 1
+    assert "export has no model.onnx. In a folder resnet.onnx is to be called so." in done.err
 
 
 def test_folder_is_added_with_all_that_belongs_to_it(onnxfn: Program, repository: Path, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_nothing_to_score_is_a_wrong_call(onnxfn: Program, service: Service) -> 
     assert not service.calls
 
 
-@pytest.mark.parametrize("answer", [[0.25, 0.75], 3, None, {"label": "7"}, {"predictions": [1]}])
+@pytest.mark.parametrize("answer", [[0.25, 0.75], 3, None, {"label": "7"}, {"predictions": [1], "timings_ms": 3}])
 def test_what_a_score_py_answers_is_printed_as_it_is(
     onnxfn: Program, service: Service, scan: Path, answer: object
 ) -> None:
@@ -193,3 +193,24 @@ def test_what_was_scored_before_the_service_went_away_is_printed(onnxfn: Program
 
     assert (done.code, done.json) == (1, {"results": [REPLY]})
     assert "does not answer like this service" in done.err
+
+
+def test_a_file_that_no_request_can_hold_is_not_sent(onnxfn: Program, service: Service, tmp_path: Path) -> None:
+    with (tmp_path / "film.mp4").open("wb") as file:
+        file.truncate(100 * 1024 * 1024 + 1)
+
+    done = onnxfn("score", str(tmp_path / "film.mp4"))
+
+    assert (done.code, service.calls) == (2, [])
+    assert "film.mp4 has more than the 104857600 bytes that a request may have." in done.err
+
+
+def test_names_of_files_steer_no_terminal_nor_do_refusals(onnxfn: Program, service: Service, tmp_path: Path) -> None:
+    scan = tmp_path / "a\x1b[31m.png"
+    scan.write_bytes(b"scan")
+    service.answer("POST /api/score", REPLY, refusal(422, "image_invalid", "It is \x1b]0;no\nimage."))
+
+    done = onnxfn("score", str(scan), str(scan))
+
+    assert (done.code, "\x1b" in done.out + done.err) == (1, False)
+    assert "It is \N{REPLACEMENT CHARACTER}]0;no\N{REPLACEMENT CHARACTER}image. (image_invalid)" in done.err
