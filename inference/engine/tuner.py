@@ -131,6 +131,8 @@ class Tuner:
             self._settle(model, pending, is_free=lambda: not self._is_closed)
             return
         with self._changed:
+            # A service that is never idle times nothing, and may load and drop models for months.
+            self._pending = [earlier for earlier in self._pending if earlier.model() is not None]
             self._pending.append(pending)
             self._changed.notify()
             if self._thread is None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ from msgspec import Struct
 from inference import telemetry
 from inference.cancellation import shared
 from inference.errors import InferenceError, ModelUnavailable, NotFound, ShuttingDown
-from inference.models.catalog import SERVING_NAME, PublishedModel, Release, parse_reference
+from inference.models.catalog import SERVING_NAME, Catalog, PublishedModel, Release, parse_reference
 from inference.models.repository import ModelVersion
 from inference.models.route import Route, renewed
-from inference.models.session_cache import RETRY_FAILED_AFTER_SECONDS, SessionCache, Slot, State
+from inference.models.session_cache import RETRY_FAILED_AFTER_SECONDS, SessionCache, Slot, SlotsByVersion, State
 from inference.models.source import ModelSource
 from inference.models.watch import RepositoryWatch
 
@@ -196,7 +196,8 @@ class ModelRegistry:
             if self._watch.last is None:
                 raise
             catalog = self._watch.last  # what serves can be told without the repository
-        return [state for model in catalog.models.values() for state in self._model_states(model)]
+        slots = self._sessions.by_version()
+        return [state for model in catalog.models.values() for state in self._model_states(model, slots)]
 
     async def close(self) -> None:
         """Give up polls and loads."""
@@ -270,7 +271,7 @@ class ModelRegistry:
             self._replace(key, route)
             self._unloaded.discard(name)
         else:  # unloaded meanwhile: who waited is served, and nothing is kept
-            self._forget_unneeded(route)
+            self._forget_unneeded(route.slots())
         return session or error or ModelUnavailable(f"{name}: it cannot be loaded.")
 
     async def _load_best(
@@ -312,16 +313,15 @@ class ModelRegistry:
         if route is not None:
             self._routes[key] = route
             self._sessions.keep(route.slots())
-        if old is not None:
-            self._forget_unneeded(old)
-        self._sessions.pin(
-            {slot for kept in self._routes if kept in self._pinned for slot in self._routes[kept].slots()}
-        )
+        if old is not None and (given_up := {*old.slots()} - {*(route.slots() if route is not None else ())}):
+            self._forget_unneeded(given_up)
+        pinned = [self._routes[kept] for kept in self._pinned if kept in self._routes]
+        self._sessions.pin({slot for kept in pinned for slot in kept.slots()})
 
-    def _forget_unneeded(self, route: Route) -> None:
-        """Drop the sessions of a route that serves no more, but those that others need."""
+    def _forget_unneeded(self, slots: Iterable[Slot]) -> None:
+        """Drop the sessions that a route gives up, but those that others need."""
         needed = {slot for kept in (*self._routes.values(), *self._coming.values()) for slot in kept.slots()}
-        self._sessions.forget([slot for slot in route.slots() if slot not in needed])
+        self._sessions.forget([slot for slot in slots if slot not in needed])
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -334,7 +334,7 @@ class ModelRegistry:
 
     async def _refresh(self) -> None:
         try:
-            await self._watch.look()
+            catalog = await self._watch.look()
         except InferenceError as exc:
             self._problem = f"the model repository: {exc.message}"
             telemetry.count_model_poll(exc.code)
@@ -342,6 +342,7 @@ class ModelRegistry:
             _log.warning("model repository not read: %s", exc.message, extra=extra)
             return
         self._problem = None
+        self._forget_removed(catalog)
         for key in [*self._routes]:
             route = self._routes.get(key)
             if key in self._pinned or (route is not None and route.session is not None):
@@ -350,18 +351,36 @@ class ModelRegistry:
                         await self._update_once(key)
         telemetry.count_model_poll("ok")
 
-    def _model_states(self, model: PublishedModel) -> list[ModelState]:
+    def _forget_removed(self, catalog: Catalog) -> None:
+        """Forget routes that have no session to bring up to date, and never will: their version was removed.
+
+        It had failed, or was dropped for memory; nobody asks for it any more, and a process lives for months.
+        """
+        for key in [key for key, route in self._routes.items() if route.session is None and key not in self._updates]:
+            name, version = key
+            try:
+                published = catalog.find(name)
+                if version is not None:
+                    published.release(version)
+            except NotFound:
+                self._replace(key, None)
+            except InferenceError:
+                continue  # who cannot read what is published knows of nothing that is gone
+
+    def _model_states(self, model: PublishedModel, slots: SlotsByVersion) -> list[ModelState]:
         route = self._routes.get((model.name, None))
         serving = route.session.version.version if route is not None and route.session is not None else None
         default = serving or (None if model.problem else model.candidates()[0].version)
         versions = sorted({*model.releases, *([serving] if serving is not None else [])}, key=int)
-        states = [self._state(model, version, is_default=version == default) for version in versions]
+        states = [
+            self._state(model, version, slots.get((model.name, version), ()), is_default=version == default)
+            for version in versions
+        ]
         if model.problem is not None:
             states.append(ModelState(model.name, None, "failed", is_default=default is None, reason=model.problem))
         return states
 
-    def _state(self, model: PublishedModel, version: str, *, is_default: bool) -> ModelState:
-        slots = [*self._sessions.find(model.name, version)]
+    def _state(self, model: PublishedModel, version: str, slots: Sequence[Slot], *, is_default: bool) -> ModelState:
         # A version that was published again under its number has two; while the newer one failed, the older one serves.
         slot = next((slot for slot in slots if slot.session is not None), slots[-1] if slots else None)
         return ModelState(

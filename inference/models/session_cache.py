@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
@@ -88,6 +89,10 @@ class Slot(Struct, eq=False):
         return "unloaded" if self.error is None else "failed"
 
 
+#: Slots by name and version, of each the newest release last.
+type SlotsByVersion = Mapping[tuple[str, str], Sequence[Slot]]
+
+
 def reckon_memory(file_bytes: int, *, has_idle_lane: bool = False) -> int:
     """Return the bytes of memory that a session of files of so many bytes is reckoned to take."""
     return MEMORY_BASE_BYTES + (MEMORY_FACTOR + (IDLE_LANE_FACTOR if has_idle_lane else 0)) * file_bytes
@@ -137,6 +142,13 @@ class SessionCache:
         return (
             slot for slot in [*self._slots.values()] if (slot.release.name, slot.release.version) == (name, version)
         )
+
+    def by_version(self) -> SlotsByVersion:
+        """Return all slots as `find` gives those of one version: who asks for each of thousands looks once."""
+        found: defaultdict[tuple[str, str], list[Slot]] = defaultdict(list)
+        for slot in self._slots.values():
+            found[slot.release.name, slot.release.version].append(slot)
+        return found
 
     def forget(self, slots: Collection[Slot]) -> None:
         """Drop slots; runs under way keep their session until they end."""

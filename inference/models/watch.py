@@ -25,7 +25,11 @@ class RepositoryWatch:
         self._seen_at = 0.0
 
     async def look(self, *, max_age_seconds: float = 0.0) -> Catalog:
-        """Return what is published, as it was at most so long ago; 0 looks anew. A caller that leaves ends no look.
+        """Return what is published, as a look that ended at most so long ago saw it; 0 looks anew.
+
+        A caller that leaves ends no look. Age counts from a look's end: one that takes longer than it may be old, as of
+        thousands of versions, would be too old for everybody as soon as it is there, and each model that a poll brings
+        up to date would have the whole repository read again.
 
         Raises what the source raises, ShuttingDown when the look was given up.
         """
@@ -47,10 +51,9 @@ class RepositoryWatch:
             await asyncio.wait({self._looking})
 
     async def _look(self) -> Catalog:
-        started = self._clock()
         try:
             self.last = await self._source.survey()
-            self._seen_at = started
+            self._seen_at = self._clock()
             return self.last
         finally:
             self._looking = None

@@ -1,7 +1,9 @@
 """Timing of one candidate: what runs, how much at once, and that it stops when somebody needs the cores."""
 
+import gc
 import itertools
 import threading
+import weakref
 
 import pytest
 
@@ -50,6 +52,25 @@ def test_it_is_given_up_as_soon_as_somebody_needs_the_cores(free_for: int) -> No
 
     # The first run, which makes room, and one for each time that it was free.
     assert len(work.items) == free_for + 1
+
+
+def test_what_ran_is_free_as_soon_as_its_timing_was_given_up() -> None:
+    work = Work()
+    ran = weakref.ref(work)
+
+    def is_free() -> bool:
+        return threading.current_thread() is threading.main_thread()  # alone, and not with others
+
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            measure(Candidate(1, 2), work, is_free)
+        except Interrupted:
+            del work
+        assert ran() is None
+    finally:
+        gc.enable()
 
 
 def test_an_error_of_a_run_is_raised_to_who_asked() -> None:

@@ -1,5 +1,6 @@
 """When models are timed, what they run by until then, and that nothing of it can stop them from serving."""
 
+import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -320,6 +321,19 @@ def test_model_that_was_dropped_meanwhile_is_forgotten(open_tuner: Open, activit
 
     kept.wait(2)
     assert kept.plans[-1].origin == "tuned"
+
+
+def test_models_that_were_dropped_leave_nothing_behind_where_it_is_never_quiet(
+    open_tuner: Open, activity: Activity
+) -> None:
+    activity.busy_looks = 1_000_000
+    tuner = open_tuner("background")
+
+    for _ in range(100):
+        tuner.offer(Model())
+
+    gc.collect()
+    assert sum(isinstance(thing, tuner_module._Pending) for thing in gc.get_objects()) <= 2
 
 
 def test_close_ends_the_thread_while_it_waits_for_quiet(open_tuner: Open, activity: Activity) -> None:

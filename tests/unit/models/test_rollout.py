@@ -275,6 +275,32 @@ async def test_broken_version_is_tried_again_by_polls_ever_more_rarely(
     assert source.released.count("tiny:2") == 5
 
 
+async def test_a_poll_forgets_what_serves_nothing_and_was_removed(
+    new_registry: NewRegistry, folder: Path, clock: Clock
+) -> None:
+    failures = []
+
+    def fail(version: ModelVersion) -> ModelSession:
+        failure = ModelUnavailable(f"{version} is broken.")
+        failures.append(weakref.ref(failure))
+        raise failure
+
+    registry = new_registry(load=fail)
+    with pytest.raises(ModelUnavailable):
+        await registry.get("tiny", "1")
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    gc.collect()
+    assert failures[0]() is not None  # it may be asked for again
+
+    write_version(folder, pixels_as_logits(), version="2")
+    shutil.rmtree(folder / "tiny" / "1")
+    clock.now += POLL_SECONDS
+    await registry.poll()
+    gc.collect()
+    assert failures[0]() is None
+
+
 async def test_pinned_version_serves_from_the_next_poll_and_a_removed_pin_goes_back(
     new_registry: NewRegistry, folder: Path, clock: Clock
 ) -> None:
