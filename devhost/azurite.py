@@ -112,7 +112,11 @@ class Azurite:
     def start(self) -> Self:
         """Start and wait until it answers."""
         self.launch()
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except BaseException:  # Ctrl-C too: it is in a session of its own, and nobody else knows of it
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:

@@ -58,6 +58,11 @@ def main() -> int:
             console.print(f"\n[bold red]The demo failed:[/] {failure}")
             console.print(log.read_text()[-4000:] if log.exists() else "", markup=False)
             return 1
+        except KeyboardInterrupt:
+            with suppress(StepFailed):  # the terminal has interrupted the host as well
+                running.close()
+            console.print("\nInterrupted; what was started is stopped.")
+            return 128 + signal.SIGINT
         step("Stop the host (it drains), then storage")
         running.close()
     console.print(f"\n[bold green]All of it worked[/], in {time.monotonic() - started:.0f} s.")

@@ -54,6 +54,21 @@ def test_a_folder_that_it_cannot_write_is_named(tmp_path: Path) -> None:
         Azurite(tmp_path / ".azurite", executable=Path("/bin/false")).launch()
 
 
+def test_a_start_that_is_interrupted_leaves_no_process(
+    tmp_path: Path, azurite_executable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Azurite) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Azurite, "wait_until_ready", interrupt)
+    before = {process.pid for process in psutil.Process().children()}
+
+    with pytest.raises(KeyboardInterrupt):
+        Azurite(tmp_path, executable=azurite_executable).start()
+
+    assert {process.pid for process in psutil.Process().children()} <= before
+
+
 def test_a_missing_azurite_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="run `make setup`"):
         find_executable([tmp_path])
