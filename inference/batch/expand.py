@@ -76,6 +76,10 @@ class Expander(Struct, frozen=True):
             await self.bury(message, batch_id, delivery, exc)
             return
         await self._dispatch(record, delivery)
+        await self.conclude(message, batch_id)
+
+    async def conclude(self, message: ManifestMessage, batch_id: str) -> None:
+        """Forget what stood for the manifest as long as not every message of its batch was sent."""
         await self.records.drop_ticket(batch_id)
         await self.burials.forget(grave_of_manifest(message, batch_id).key)
 
@@ -120,6 +124,11 @@ class Expander(Struct, frozen=True):
         """Tell whether only messages of this manifest's batch are left to be sent; it is not read any more then."""
         record = await self.records.find(batch_id)
         return record is not None and await self._is_begun(record, message)
+
+    async def is_carried_out(self, batch_id: str, message: ManifestMessage) -> bool:
+        """Tell whether every message of this manifest's batch was sent."""
+        record = await self.records.find(batch_id)
+        return record is not None and record.asked == message.key and await self.is_expanded(batch_id)
 
     async def _is_begun(self, record: BatchRecord, message: ManifestMessage) -> bool:
         return record.asked == message.key and not await self.is_expanded(record.batch_id)

@@ -548,6 +548,24 @@ async def test_a_batch_whose_messages_cannot_be_sent_for_hours_is_never_given_up
     assert sim.buried() == []
 
 
+async def test_a_poisoned_manifest_that_is_carried_out_is_not_buried_however_often_it_comes() -> None:
+    """The host could not delete the message of a batch, nor for long the copy of it in the poison queue."""
+    sim = Simulation()
+    body = orjson.dumps(manifest("b", images(3)))
+    await sim.run(body)
+    poison = layout.poison(QueueName.MANIFESTS)
+    sim.queue(poison).put(body)
+    for _ in range(20):
+        received = sim.queue(poison).receive()
+        assert received
+        sim.queue(poison).release(received)
+
+    await sim.drain()
+
+    check_invariants(sim, "b", images(3))
+    assert sim.buried() == []
+
+
 async def test_a_poisoned_manifest_without_an_id_is_not_taken_for_a_batch_that_has_ended() -> None:
     sim = Simulation()
     body = orjson.dumps({"images": images(3)})
