@@ -16,6 +16,7 @@ from inference import telemetry
 from inference.batch import layout
 from inference.batch.burials import Burials, BuriedMessage
 from inference.batch.canonical import ShardRange
+from inference.batch.concurrency import for_each
 from inference.batch.deadletters import DeadLetters
 from inference.batch.items import read_lines
 from inference.batch.journals import Journals, Rounds, ShardSelection
@@ -152,23 +153,31 @@ class Operations(Struct, frozen=True):
     async def _purge_batch(self, record: BatchRecord, wanted: DeadLetterFilter, outcome: Outcome) -> None:
         await self._heal(record)
         items = 0
-        async for selection in self._select(record, wanted, frozenset()):
+
+        async def purge(selection: ShardSelection) -> None:
+            nonlocal items
+            if not outcome.is_dry_run:
+                await self._purge_shard(record, selection)
             items += len(selection.indexes)
-            part = None if outcome.is_dry_run else await self.parts.read(record.batch_id, selection.shard)
-            if part is None:
-                continue
-            indexes = frozenset(selection.indexes)
-            after = await self.parts.update(
-                record.batch_id,
-                selection.shard,
-                part,
-                lambda stored: stored.map(
-                    lambda row: replace(row, is_purged=True) if row.index in indexes and row.is_dead else row  # noqa: B023
-                ),
-            )
-            await self.dead_letters.write(record, selection.shard, after)
+
+        await for_each(self._select(record, wanted, frozenset()), purge)
         if items:
             outcome.add(record.batch_id, 0, items)
+
+    async def _purge_shard(self, record: BatchRecord, selection: ShardSelection) -> None:
+        part = await self.parts.read(record.batch_id, selection.shard)
+        if part is None:
+            return
+        indexes = frozenset(selection.indexes)
+        after = await self.parts.update(
+            record.batch_id,
+            selection.shard,
+            part,
+            lambda stored: stored.map(
+                lambda row: replace(row, is_purged=True) if row.index in indexes and row.is_dead else row
+            ),
+        )
+        await self.dead_letters.write(record, selection.shard, after)
 
     async def _select(
         self, record: BatchRecord, wanted: DeadLetterFilter, taken: frozenset[int]
@@ -176,10 +185,9 @@ class Operations(Struct, frozen=True):
         """Yield the indexes that are meant and not taken, shard by shard, up to the limit."""
         left = wanted.limit
         one_batch = replace(wanted, batch_id=record.batch_id)
-        async for blob in self.reader.blobs(one_batch):
-            if blob.name.startswith(layout.BURIED_MESSAGES):
-                continue
-            letters = await self.reader.letters(blob.name)
+        blobs = self.reader.blobs(one_batch)
+        of_items = (blob async for blob in blobs if not blob.name.startswith(layout.BURIED_MESSAGES))
+        async for blob, letters in self.reader.contents(of_items, left):
             indexes = [letter["index"] for letter in letters if wanted.takes(letter) and letter["index"] not in taken]
             if indexes := indexes[:left]:
                 yield ShardSelection(layout.number_of(blob.name), tuple(indexes))

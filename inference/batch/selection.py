@@ -5,7 +5,7 @@ It refuses to change any.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from datetime import datetime
 from typing import Any, Self
 
@@ -15,9 +15,13 @@ from msgspec.structs import replace
 
 from inference.batch import layout
 from inference.batch.callbacks import redact_callback
+from inference.batch.concurrency import STORAGE_CALLS, for_each
 from inference.errors import InvalidRequest
 from inference.redaction import OMITTED, redact_text
 from inference.storage import BlobNotFound, BlobProperties, BlobStore
+
+#: Dead letters read at once: what a page holds at most.
+_LETTERS_AT_ONCE = 1000
 
 
 class Place(Struct, frozen=True):
@@ -75,7 +79,7 @@ class DeadLetterPage(Struct, frozen=True):
 
 
 class DeadLetterReader:
-    """Reads the container `deadletters`, of which it holds one blob at a time."""
+    """Reads the container `deadletters`, of which it holds some blobs at a time."""
 
     def __init__(self, deadletters: BlobStore) -> None:
         self._deadletters = deadletters
@@ -85,7 +89,7 @@ class DeadLetterReader:
         limit = min(wanted.limit or max_records, max_records)
         records: list[dict[str, Any]] = []
         last: Place | None = None
-        async for place, letter in self.read(replace(wanted, limit=None)):
+        async for place, letter in self.read(replace(wanted, limit=limit + 1)):
             if len(records) == limit:
                 return DeadLetterPage(records, last.encode() if last else None)
             records.append(_shown(letter))
@@ -96,11 +100,10 @@ class DeadLetterReader:
         """Yield the dead letters that are meant, each with its place, in order of blob and line."""
         after = Place.decode(wanted.after) if wanted.after else None
         found = 0
-        async for blob in self.blobs(wanted):
-            if after and blob.name < after.name:
-                continue
+        blobs = (blob async for blob in self.blobs(wanted) if after is None or blob.name >= after.name)
+        async for blob, letters in self.contents(blobs, wanted.limit):
             start = after.line + 1 if after and blob.name == after.name else 0
-            for line, letter in enumerate(await self.letters(blob.name)):
+            for line, letter in enumerate(letters):
                 if line >= start and wanted.takes(letter):
                     yield Place(blob.name, line), letter
                     found += 1
@@ -119,6 +122,26 @@ class DeadLetterReader:
                 if wanted.code is None or wanted.code in orjson.loads(blob.metadata.get("codes", "{}")):
                     yield blob
 
+    async def contents(
+        self, blobs: AsyncIterable[BlobProperties], limit: int | None
+    ) -> AsyncIterator[tuple[BlobProperties, list[dict[str, Any]]]]:
+        """Yield each blob with its dead letters, in order, of which `limit` are wanted.
+
+        Several are read at once: there may be thousands, with one dead letter each, and somebody waits for the reply.
+        """
+        async for group in _groups(blobs, min(limit or _LETTERS_AT_ONCE, _LETTERS_AT_ONCE)):
+            for blob, letters in zip(group, await self._read_all(group), strict=True):
+                yield blob, letters
+
+    async def _read_all(self, group: list[BlobProperties]) -> list[list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+
+        async def read(blob: BlobProperties) -> None:
+            found[blob.name] = await self.letters(blob.name)
+
+        await for_each(group, read)
+        return [found[blob.name] for blob in group]
+
     async def letters(self, name: str) -> list[dict[str, Any]]:
         """Return the dead letters of one blob; none when it was deleted since it was listed."""
         try:
@@ -126,6 +149,20 @@ class DeadLetterReader:
         except BlobNotFound:
             return []
         return [orjson.loads(line) for line in blob.data.splitlines()]
+
+
+async def _groups(blobs: AsyncIterable[BlobProperties], letters: int) -> AsyncIterator[list[BlobProperties]]:
+    """Yield what is read at once: no more blobs than so many dead letters take, by their metadata, and one at least."""
+    group: list[BlobProperties] = []
+    held = 0
+    async for blob in blobs:
+        group.append(blob)
+        held += int(blob.metadata.get("dead", "1"))
+        if len(group) == STORAGE_CALLS or held >= letters:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 def _shown(letter: dict[str, Any]) -> dict[str, Any]:

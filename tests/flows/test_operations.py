@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from datetime import timedelta
 
 import orjson
@@ -20,7 +21,7 @@ from inference.errors import (
     OriginUnavailable,
     StorageUnavailable,
 )
-from tests.fakes import Call, Crash
+from tests.fakes import Call, Crash, FakeStorage
 from tests.flows.invariants import check_invariants
 from tests.flows.simulation import ScriptedScorer, Simulation, break_calls, images, manifest
 
@@ -56,6 +57,31 @@ async def test_replay_tries_just_the_failed_items_and_writes_the_results_anew() 
         URLS[5]: 1,
     }
     assert [event["event_id"] for event in sim.events()] == ["b/0", "b/1"]
+
+
+async def test_dead_letters_of_many_shards_are_purged_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = images(40)
+    sim = Simulation(ScriptedScorer({url: [ImageNotFound()] for url in urls}))
+    await sim.run(manifest("b", urls, mini_batch_size=1))
+    under_way: list[str] = []
+    peaks: Counter[str] = Counter()
+    enter = FakeStorage.enter
+
+    async def noted(storage: FakeStorage, method: str, store: str, name: str = "") -> Call:
+        kind = f"{method} {store}"
+        under_way.append(kind)
+        peaks[kind] = max(peaks[kind], under_way.count(kind))
+        try:
+            return await enter(storage, method, store, name)
+        finally:
+            under_way.remove(kind)
+
+    monkeypatch.setattr(FakeStorage, "enter", noted)
+    outcome = await sim.service.purge(DeadLetterFilter(batch_id="b", limit=39))
+
+    assert outcome.count == 39
+    assert [letter["index"] for letter in sim.letters("b/")] == [39]
+    assert (peaks["blobs.read deadletters"], peaks["blobs.read results"], peaks["blobs.write results"]) == (16, 16, 16)
 
 
 async def test_a_second_replay_finds_nothing_to_do() -> None:

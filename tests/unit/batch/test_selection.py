@@ -7,20 +7,36 @@ import pytest
 
 from inference.batch.selection import DeadLetterFilter, DeadLetterReader, Place
 from inference.errors import InvalidRequest
+from inference.storage import Blob
 from tests.fakes import FakeBlobStore
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-async def store_with(*names: str, letters: int = 3) -> FakeBlobStore:
-    store = FakeBlobStore("deadletters")
+class CountingStore(FakeBlobStore):
+    """A container that counts reads, and how many are under way at once."""
+
+    reads = under_way = most = 0
+
+    async def read(self, name: str) -> Blob:
+        self.reads += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await super().read(name)
+        finally:
+            self.under_way -= 1
+
+
+async def store_with(*names: str, letters: int = 3) -> CountingStore:
+    store = CountingStore("deadletters")
     for name in names:
-        codes = {"odd": 1, "even": 2}
+        metadata = {"codes": orjson.dumps({"odd": 1, "even": 2}).decode(), "dead": str(letters)}
         lines = [
             orjson.dumps({"index": index, "code": "odd" if index % 2 else "even", "last_at": NOON.isoformat()})
             for index in range(letters)
         ]
-        await store.write(name, b"\n".join(lines), metadata={"codes": orjson.dumps(codes).decode()})
+        await store.write(name, b"\n".join(lines), metadata=metadata)
     return store
 
 
@@ -82,3 +98,30 @@ def test_a_filter_that_means_nothing_is_refused(wanted: dict[str, object]) -> No
 def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequest):
         Place.decode(token)
+
+
+@pytest.mark.parametrize(
+    ("letters", "limit", "at_once"),
+    [(1, None, 16), (1, 40, 16), (1, 5, 5), (100, None, 10), (100, 100, 1), (2000, None, 1)],
+)
+async def test_small_blobs_are_read_several_at_once_and_no_more_than_are_wanted(
+    letters: int, limit: int | None, at_once: int
+) -> None:
+    store = await store_with(*(f"a/{number:05d}.jsonl" for number in range(40)), letters=letters)
+    reader = DeadLetterReader(store)
+
+    found = [place async for place, _ in reader.read(DeadLetterFilter(limit=limit))]
+
+    assert found == sorted(found, key=lambda place: (place.name, place.line))
+    assert len(found) == (limit or 40 * letters)
+    assert store.most == at_once
+    assert store.reads == (40 if limit is None else -(-limit // letters))
+
+
+async def test_a_page_of_large_blobs_reads_no_more_than_it_shows() -> None:
+    store = await store_with(*(f"a/{number:05d}.jsonl" for number in range(40)), letters=100)
+
+    page = await DeadLetterReader(store).page(DeadLetterFilter(), 100)
+
+    assert (len(page.records), page.next) == (100, "a/00000.jsonl:99")
+    assert store.reads == 2  # one dead letter more, to tell whether there is another page
