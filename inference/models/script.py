@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -123,8 +124,9 @@ def load_script(
 ) -> ScriptSession:
     """Compile a version's verified score.py and run its `init()`. Raises ModelUnavailable with the reason."""
     source = read_listed_file(version.path, manifest, SCRIPT_NAME, max_bytes=MAX_SCRIPT_BYTES)
+    name = _module_name(version)
     with _turn(), _model_folder(version):
-        run = _start(_module_name(version), source, version)
+        module, run = _start(name, source, version)
     spec = ModelSpec(
         task="script",
         input_name=None,
@@ -134,10 +136,19 @@ def load_script(
         execution=declared.execution,
         has_dynamic_batch=False,
     )
-    return ScriptSession(version, manifest, spec, run)
+    session = ScriptSession(version, manifest, spec, run)
+    # The model itself is in the module, as a rule: versions that were replaced must not stay for the process's life.
+    weakref.finalize(session, _forget, name, module).atexit = False
+    return session
 
 
-def _start(name: str, source: bytes, version: ModelVersion) -> Callable[..., Any]:
+def _forget(name: str, module: ModuleType) -> None:
+    """Take the module of a session that is gone out of the way; another load of its version may have its own there."""
+    if sys.modules.get(name) is module:
+        del sys.modules[name]
+
+
+def _start(name: str, source: bytes, version: ModelVersion) -> tuple[ModuleType, Callable[..., Any]]:
     module = ModuleType(name)
     module.__file__ = str(version.path / SCRIPT_NAME)
     # Pickles and dataclasses look the module of a class up by its name.
@@ -153,7 +164,7 @@ def _start(name: str, source: bytes, version: ModelVersion) -> Callable[..., Any
     except BaseException:
         sys.modules.pop(name, None)
         raise
-    return run
+    return module, run
 
 
 def _function(module: ModuleType, name: str) -> Callable[..., Any]:

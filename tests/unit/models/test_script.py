@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -259,3 +260,19 @@ def test_class_of_a_script_can_be_pickled(tmp_path: Path) -> None:
     )
 
     assert load(publish(tmp_path, source)).run_script(b"") == b"3"
+
+
+def test_module_of_a_version_that_was_dropped_is_given_up_and_that_of_its_next_load_is_not(tmp_path: Path) -> None:
+    before = {*sys.modules}
+    version = publish(tmp_path, script("return threading.current_thread().name"))
+
+    first = load(version)
+    second = load(version)
+    del first
+    gc.collect()
+    (name,) = {*sys.modules} - before
+    assert second.run_script(b"")
+
+    del second
+    gc.collect()
+    assert name not in sys.modules
