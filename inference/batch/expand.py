@@ -118,20 +118,14 @@ class Expander(Struct, frozen=True):
 
         Then the record counts, even if the manifest was changed or deleted since.
         """
-        return record.message_id == delivery.message_id or await self._is_begun(record, message)
+        if record.message_id == delivery.message_id:
+            return True
+        return record.asked == message.key and not await self.is_expanded(record.batch_id)
 
     async def is_begun(self, batch_id: str, message: ManifestMessage) -> bool:
-        """Tell whether only messages of this manifest's batch are left to be sent; it is not read any more then."""
+        """Tell whether there is a batch of this manifest: it need not be read any more to send what is left."""
         record = await self.records.find(batch_id)
-        return record is not None and await self._is_begun(record, message)
-
-    async def is_carried_out(self, batch_id: str, message: ManifestMessage) -> bool:
-        """Tell whether every message of this manifest's batch was sent."""
-        record = await self.records.find(batch_id)
-        return record is not None and record.asked == message.key and await self.is_expanded(batch_id)
-
-    async def _is_begun(self, record: BatchRecord, message: ManifestMessage) -> bool:
-        return record.asked == message.key and not await self.is_expanded(record.batch_id)
+        return record is not None and record.asked == message.key
 
     async def is_expanded(self, batch_id: str) -> bool:
         """Tell whether every message of the batch was sent."""

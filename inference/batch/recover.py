@@ -65,11 +65,11 @@ class Recovery(Struct, frozen=True):
         again = replace(delivery, dequeue_count=max(delivery.dequeue_count, 2), is_recovered=True)
         for batch_id in [message.batch_id] if message.batch_id else await self._begun(message):
             named = message.changed(batch_id=batch_id)
-            if is_deadly and await self.expander.is_carried_out(batch_id, message):
-                await self.expander.conclude(named, batch_id)  # it is what came after that failed, again and again
-            elif is_deadly and not await self.expander.is_begun(batch_id, message):
+            if is_deadly and not await self.expander.is_begun(batch_id, message):
                 why = WorkerLost("Reading this manifest takes the worker process down, or fails, again and again.")
                 await self.expander.bury(named, batch_id, delivery, why)
+            elif is_deadly and await self.expander.is_expanded(batch_id):
+                await self.expander.conclude(named, batch_id)  # it is what came after that failed, again and again
             else:
                 await self.expander.expand(replace(again, body=named.encode()))
 

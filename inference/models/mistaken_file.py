@@ -8,15 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-#: By how it begins; the number is where that stands.
-_KINDS = (
+#: By how it begins, in one way or several; the number is where that stands.
+_KINDS: tuple[tuple[int, bytes | tuple[bytes, ...], str], ...] = (
     (0, b"version https://git-lfs", "a pointer of Git LFS, not the model, which `git lfs pull` fetches"),
     (0, b"PK\x03\x04", "a zip archive, as PyTorch and Keras save theirs; export the model to ONNX"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras saves; export the model to ONNX"),
-    (0, b"\x80\x02", "a Python pickle; export the model to ONNX"),
-    (0, b"\x80\x03", "a Python pickle; export the model to ONNX"),
-    (0, b"\x80\x04", "a Python pickle; export the model to ONNX"),
-    (0, b"\x80\x05", "a Python pickle; export the model to ONNX"),
+    (0, (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a Python pickle; export the model to ONNX"),
     (0, b"\x1f\x8b", "packed with gzip; unpack it"),
     (0, b"<", "a page of HTML or XML, as a site to sign in answers a download with"),
     (0, b"{", "a JSON document, as a service answers a download with that fails"),

@@ -10,10 +10,12 @@ import pytest
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import ContainerClient
 
-from inference.settings import StorageSettings
 from inference.storage import BlobStore
-from inference.storage.azure import AzureStorage
+from inference.storage.azure.account import API_VERSION
 from inference.storage.azure.blobs import BLOCK_BYTES
+
+#: Of the two kinds of storage, the one that other programs reach too.
+pytestmark = pytest.mark.parametrize("storage", ["azurite"], indirect=True)
 
 #: aiohttp warns of longer ones.
 BODY_BYTES = 1 << 19
@@ -21,17 +23,11 @@ MANY_BLOCKS = gzip.compress(os.urandom(BLOCK_BYTES + 1000))
 
 
 @pytest.fixture
-async def blobs(azurite: str, unique_name: str) -> AsyncIterator[BlobStore]:
-    async with AzureStorage.connect(StorageSettings(connection_string=azurite)) as storage:
-        yield storage.blobs(unique_name)
-
-
-@pytest.fixture
 async def others(azurite: str, unique_name: str) -> AsyncIterator[ContainerClient]:
     async with ContainerClient.from_connection_string(
         azurite,
         unique_name,
-        api_version="2025-11-05",
+        api_version=API_VERSION,
         max_single_put_size=BODY_BYTES,
         max_block_size=BODY_BYTES,
     ) as client:

@@ -9,20 +9,16 @@ from collections.abc import AsyncIterator
 import pytest
 from azure.storage.queue.aio import QueueClient
 
-from inference.settings import StorageSettings
 from inference.storage import HidingQueue
-from inference.storage.azure import AzureStorage
+from inference.storage.azure.account import API_VERSION
 
-
-@pytest.fixture
-async def queue(azurite: str, unique_name: str) -> AsyncIterator[HidingQueue]:
-    async with AzureStorage.connect(StorageSettings(connection_string=azurite)) as storage:
-        yield storage.queue(unique_name)
+#: Of the two kinds of storage, the one that other programs reach too.
+pytestmark = pytest.mark.parametrize("storage", ["azurite"], indirect=True)
 
 
 @pytest.fixture
 async def host(azurite: str, unique_name: str) -> AsyncIterator[QueueClient]:
-    async with QueueClient.from_connection_string(azurite, unique_name, api_version="2025-11-05") as client:
+    async with QueueClient.from_connection_string(azurite, unique_name, api_version=API_VERSION) as client:
         yield client
 
 

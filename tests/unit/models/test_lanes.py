@@ -20,7 +20,7 @@ from inference.engine.termination import Termination
 from inference.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable
 from inference.models import session_factory
 from inference.models.loading import load_ready_session
-from inference.models.repository import ModelRepository
+from inference.models.repository import ModelRepository, ModelVersion
 from inference.models.rows import check_rows, join_rows, split_rows
 from inference.models.runtime import CPU, choose_providers, name_runtime
 from inference.models.session import ModelSession
@@ -248,14 +248,7 @@ def test_model_that_gives_one_row_for_many_items_cannot_be_joined(tmp_path: Path
         inputs={"input": (TensorProto.FLOAT, ["batch", 1, 2, 2])},
         outputs={"logits": (TensorProto.FLOAT, [None, 4])},
     )
-    session = load_ready_session(write_version(tmp_path, model))
-
-    with session.trial(lambda: True) as open_run:
-        assert open_run is not None
-        run = open_run(1, False)
-        run(1)
-        with pytest.raises(InferenceFailed, match="1 rows of logits for 4 items"):
-            run(4)
+    check_that_it_runs_only_alone(write_version(tmp_path, model), "1 rows of logits for 4 items")
 
 
 def test_model_whose_items_share_a_scale_cannot_be_joined(tmp_path: Path) -> None:
@@ -272,13 +265,15 @@ def test_model_whose_items_share_a_scale_cannot_be_joined(tmp_path: Path) -> Non
         outputs={"logits": (TensorProto.FLOAT, ["batch", 3])},
         constants=[numpy_helper.from_array(weights, "weights")],
     )
-    session = load_ready_session(write_version(tmp_path, model))
+    check_that_it_runs_only_alone(write_version(tmp_path, model), "depend on the others")
 
-    with session.trial(lambda: True) as open_run:
+
+def check_that_it_runs_only_alone(version: ModelVersion, why_not_joined: str) -> None:
+    with load_ready_session(version).trial(lambda: True) as open_run:
         assert open_run is not None
         run = open_run(1, False)
         run(1)
-        with pytest.raises(InferenceFailed, match="depend on the others"):
+        with pytest.raises(InferenceFailed, match=why_not_joined):
             run(4)
 
 
